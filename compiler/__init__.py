@@ -1,0 +1,3 @@
+"""llmc: an ahead-of-time compiler for language models."""
+
+__version__ = "0.1.0"
