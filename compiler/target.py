@@ -1,0 +1,137 @@
+"""What llmc can compile for: instruction-set levels and the names a user gives to targets.
+
+Codegen, the plan and the runtime's dispatch all read the one table below, so a level has the same lanes, the same compiler flags and the
+same place in the order everywhere. `cpu` is a portable artifact that holds every level and chooses by cpuid when it is opened;
+`cpu:avx2` holds that level alone; `cpu:native` is replaced by the name of the best level of this machine, so that what is recorded in an
+artifact never depends on the word `native`.
+"""
+
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmc.errors import ToolchainError, UsageError
+
+GPU_LATER = "compile for a CPU now: --target cpu"
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One instruction-set level of x86-64.
+
+    name      as in target names and manifests; `symbol` is the same as part of a C identifier
+    lanes     f32 values in one vector register
+    mcpu      LLVM's name of a processor whose features this level may use
+    flags     what /proc/cpuinfo must list, all of them; the runtime asks cpuid and XCR0 for the same
+    dot       how u8 x i8 products are summed: "pmaddubsw" (16-bit pairs, they saturate) or "vnni" (one instruction, exact)
+    fma       whether a multiply-add rounds once; without it nothing may be contracted
+    """
+
+    name: str
+    lanes: int
+    mcpu: str
+    flags: tuple[str, ...]
+    dot: str
+    fma: bool
+
+    @property
+    def symbol(self) -> str:
+        """The name inside C identifiers: avx512-vnni becomes avx512_vnni."""
+        return self.name.replace("-", "_")
+
+
+_V2 = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")
+_V3 = (*_V2, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
+
+# Ascending: each level may run what the ones before it run, and a portable artifact takes the last one the machine has.
+ISAS: dict[str, Isa] = {
+    isa.name: isa
+    for isa in (
+        Isa("x86-64-v2", 4, "x86-64-v2", _V2, "pmaddubsw", fma=False),
+        Isa("avx2", 8, "x86-64-v3", _V3, "pmaddubsw", fma=True),
+        Isa("avx-vnni", 8, "alderlake", (*_V3, "avx_vnni", "gfni", "vaes", "vpclmulqdq"), "vnni", fma=True),
+        Isa(
+            "avx512-vnni", 16, "icelake-server",
+            (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi", "avx512_vbmi2",
+             "avx512ifma", "avx512_bitalg", "avx512_vpopcntdq", "gfni", "vaes", "vpclmulqdq"),
+            "vnni", fma=True,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """A resolved target: `name` as it is recorded in the manifest, `isas` ascending and never empty."""
+
+    name: str
+    isas: tuple[Isa, ...]
+
+    def __post_init__(self) -> None:
+        order = [*ISAS.values()]
+        assert self.isas and [*self.isas] == sorted(set(self.isas), key=order.index), self
+
+
+def names() -> list[str]:
+    """Every target name `parse` accepts, as `llmc targets` lists them."""
+    return ["cpu", "cpu:native", *(f"cpu:{isa}" for isa in ISAS)]
+
+
+def parse(name: str, flags: Iterable[str] | None = None) -> Target:
+    """The target called `name`. `flags` are the processor's features for cpu:native; None reads this machine's.
+
+    Raises UsageError for an unknown name, ToolchainError for one that comes with a later version.
+    """
+    kind, _, detail = name.partition(":")
+    if kind in ("cuda", "rocm"):
+        raise _gpu_error(kind, detail)
+    if name == "cpu":
+        return Target("cpu", (*ISAS.values(),))
+    if name == "cpu:native":
+        detail = native(flags).name
+    if kind != "cpu" or detail not in ISAS:
+        raise UsageError(f"unknown target {name!r}", hint="known targets: " + ", ".join(names()))
+    return Target(f"cpu:{detail}", (ISAS[detail],))
+
+
+def parse_all(targets: Sequence[str], flags: Iterable[str] | None = None) -> Target:
+    """The union of several targets, for an artifact that is to hold chosen levels only. Raises as `parse`."""
+    if not targets:
+        raise UsageError("no target given", hint="known targets: " + ", ".join(names()))
+    wanted = {isa for name in targets for isa in parse(name, flags).isas}
+    isas = tuple(isa for isa in ISAS.values() if isa in wanted)
+    return parse("cpu") if len(isas) == len(ISAS) else Target("cpu:" + "+".join(isa.name for isa in isas), isas)
+
+
+def native(flags: Iterable[str] | None = None) -> Isa:
+    """The best level this machine runs. Raises ToolchainError where it runs none, naming what the lowest one lacks."""
+    have = set(cpu_flags() if flags is None else flags)
+    runs = [isa for isa in ISAS.values() if have.issuperset(isa.flags)]
+    if not runs:
+        lowest = next(iter(ISAS.values()))
+        missing = ", ".join(sorted(set(lowest.flags) - have))
+        raise ToolchainError(f"this processor runs no level llmc knows: {lowest.name} needs {missing}", hint="name a level: --target cpu:avx2")
+    return runs[-1]
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The feature words of this machine's first processor; empty on other architectures than x86-64 and where the file is missing."""
+    if platform.machine() not in ("x86_64", "AMD64") or not path.exists():
+        return frozenset()
+    line = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
+    return frozenset(line[1].split()) if line else frozenset()
+
+
+def _gpu_error(kind: str, arch: str) -> ToolchainError | UsageError:
+    """Why a GPU target is refused today; the architectures that can never come are refused as what they are."""
+    rule = {"cuda": r"sm_(\d+)a?", "rocm": r"gfx[0-9a-f]+"}[kind]
+    found = re.fullmatch(rule, arch)
+    if arch and not found:
+        form = {"cuda": "cuda:sm_80", "rocm": "rocm:gfx1100"}[kind]
+        return UsageError(f"unknown target '{kind}:{arch}'", hint=f"{kind} architectures are written like {form}")
+    if kind == "cuda" and found and int(found[1]) < 80:
+        return ToolchainError(f"target cuda:{arch}: CUDA code is for sm_80 and later", hint=GPU_LATER)
+    which = {"cuda": "sm_80, sm_86, sm_89, sm_90a, sm_100, sm_120", "rocm": "gfx90a, gfx942, gfx1100"}[kind]
+    return ToolchainError(f"target {kind}{':' + arch if arch else ''} comes with a later version ({which})", hint=GPU_LATER)
