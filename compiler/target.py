@@ -1,9 +1,9 @@
 """What llmc can compile for: instruction-set levels and the names a user gives to targets.
 
-Codegen, the plan and the runtime's dispatch all read the one table below, so a level has the same lanes, the same compiler flags and the
-same place in the order everywhere. `cpu` is a portable artifact that holds every level and chooses by cpuid when it is opened;
-`cpu:avx2` holds that level alone; `cpu:native` is replaced by the name of the best level of this machine, so that what is recorded in an
-artifact never depends on the word `native`.
+Codegen, the plan and the runtime's dispatch all read the one table below, so a level has the same lanes, the same compiler
+flags and the same place in the order everywhere. `cpu` is a portable artifact that holds every level and chooses by cpuid when
+it is opened; `cpu:avx2` holds that level alone, `cpu:avx2+avx512-vnni` two of them; `cpu:native` is replaced by the name of the
+best level of this machine, so that an artifact never records the word `native`.
 """
 
 import platform
@@ -88,21 +88,27 @@ def parse(name: str, flags: Iterable[str] | None = None) -> Target:
     if kind in ("cuda", "rocm"):
         raise _gpu_error(kind, detail)
     if name == "cpu":
-        return Target("cpu", (*ISAS.values(),))
+        return _union(ISAS)
     if name == "cpu:native":
         detail = native(flags).name
-    if kind != "cpu" or detail not in ISAS:
+    levels = detail.split("+")
+    if kind != "cpu" or not ISAS.keys() >= set(levels):
         raise UsageError(f"unknown target {name!r}", hint="known targets: " + ", ".join(names()))
-    return Target(f"cpu:{detail}", (ISAS[detail],))
+    return _union(levels)
 
 
 def parse_all(targets: Sequence[str], flags: Iterable[str] | None = None) -> Target:
     """The union of several targets, for an artifact that is to hold chosen levels only. Raises as `parse`."""
     if not targets:
         raise UsageError("no target given", hint="known targets: " + ", ".join(names()))
-    wanted = {isa for name in targets for isa in parse(name, flags).isas}
-    isas = tuple(isa for isa in ISAS.values() if isa in wanted)
-    return parse("cpu") if len(isas) == len(ISAS) else Target("cpu:" + "+".join(isa.name for isa in isas), isas)
+    return _union([isa.name for name in targets for isa in parse(name, flags).isas])
+
+
+def _union(levels: Iterable[str]) -> Target:
+    """The levels called so, each once and ascending; all of them are `cpu`."""
+    wanted = set(levels)
+    isas = tuple(isa for isa in ISAS.values() if isa.name in wanted)
+    return Target("cpu" if len(isas) == len(ISAS) else "cpu:" + "+".join(isa.name for isa in isas), isas)
 
 
 def native(flags: Iterable[str] | None = None) -> Isa:
@@ -112,12 +118,12 @@ def native(flags: Iterable[str] | None = None) -> Isa:
     if not runs:
         lowest = next(iter(ISAS.values()))
         missing = ", ".join(sorted(set(lowest.flags) - have))
-        raise ToolchainError(f"this processor runs no level llmc knows: {lowest.name} needs {missing}", hint="name a level: --target cpu:avx2")
+        raise ToolchainError(f"this processor runs no level of llmc: {lowest.name} needs {missing}", hint="name one: cpu:avx2")
     return runs[-1]
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The feature words of this machine's first processor; empty on other architectures than x86-64 and where the file is missing."""
+    """The feature words of this machine's first processor; none where it is no x86-64 or the file is missing."""
     if platform.machine() not in ("x86_64", "AMD64") or not path.exists():
         return frozenset()
     line = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
