@@ -1,0 +1,235 @@
+"""Weight formats: what a stored weight means. A file of frontend/quant/ declares one; kernels, packing and tests read its facts.
+
+A block format keeps a fixed number of weights in a fixed number of bytes, and every weight is
+
+    d * (scale - scale.offset) * (code - codes.offset)  +  sign * dmin * min
+
+with `codebook[code]` instead of `code - codes.offset` where there is a codebook. `d` and `dmin` are f16, one per block; scale and
+min are small integers, one per group of weights, or absent. Parts are the stored numbers, unpacked, before any arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+_STORED = {"f16": "<f2", "u8": "u1", "i8": "i1"}  # fields of whole bytes
+_PACKED = {"u4": 4, "u2": 2, "u1": 1}  # fields of several values per byte
+
+
+@dataclass(frozen=True)
+class IntCodes:
+    """Unsigned integers of `bits` bits; a stored code stands for the value code - offset."""
+
+    bits: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Min:
+    """The term added to every weight of a group: sign * dmin * code, or sign * dmin where `codes` is None."""
+
+    sign: int
+    codes: IntCodes | None
+
+    def __post_init__(self) -> None:
+        if self.sign not in (-1, 1):
+            raise ValueError(f"sign of a min is -1 or 1, not {self.sign}")
+
+
+@dataclass(frozen=True)
+class Field:
+    """`count` values of `dtype` in a block. Values smaller than a byte lie in planes: with u4 and plane=16, sixteen bytes hold
+    sixteen values in their low nibbles, then the next sixteen in their high nibbles; plane=1 is plain little-endian packing."""
+
+    name: str
+    dtype: str  # "f16", "u8", "i8", "u4", "u2", "u1"
+    count: int = 1
+    plane: int = 1
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _STORED and self.dtype not in _PACKED:
+            raise ValueError(f"field {self.name}: unknown type {self.dtype}")
+        if self.dtype in _PACKED and self.count * self.bits % (8 * self.plane):
+            raise ValueError(f"field {self.name}: {self.count} x {self.dtype} do not fill planes of {self.plane} bytes")
+
+    @property
+    def bits(self) -> int:
+        return int(self.dtype[1:])
+
+    @property
+    def nbytes(self) -> int:
+        return self.bits * self.count // 8
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The numbers of some blocks, unpacked; None where the format has no such number.
+
+    codes u8 [blocks, weights] in the order of K;  d f16 [blocks];  scale u8 [blocks, groups], raw codes;
+    dmin f16 [blocks];  min u8 [blocks, groups], raw codes.
+    """
+
+    codes: Bytes
+    d: NDArray[np.float16]
+    scale: Bytes | None = None
+    dmin: NDArray[np.float16] | None = None
+    min: Bytes | None = None
+
+
+@dataclass(frozen=True)
+class BlockFormat:
+    """`weights` consecutive weights of a row in `nbytes` bytes; `group` of them share a scale.
+
+    `parts` turns the unpacked fields of `layout` (arrays [blocks, count], or [blocks] for count 1) into Parts. It is a named
+    function of its module, so that a format can be sent to another process; it has no say in equality or in `repr`.
+    """
+
+    name: str
+    ggml_type: int
+    weights: int
+    nbytes: int
+    layout: tuple[Field, ...]
+    codes: IntCodes
+    group: int
+    scale: IntCodes | None
+    min: Min | None
+    codebook: tuple[int, ...] | None
+    parts: Callable[[SimpleNamespace], Parts] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        total = sum(f.nbytes for f in self.layout)
+        if total != self.nbytes:
+            raise ValueError(f"{self.name}: layout is {total} bytes, format says {self.nbytes}")
+        if self.weights % self.group:
+            raise ValueError(f"{self.name}: {self.weights} weights are no whole groups of {self.group}")
+        if self.codebook is not None and len(self.codebook) != 1 << self.codes.bits:
+            raise ValueError(f"{self.name}: {len(self.codebook)} codebook values for {self.codes.bits}-bit codes")
+
+    @property
+    def groups(self) -> int:
+        """Groups per block."""
+        return self.weights // self.group
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.nbytes / self.weights
+
+    def row_bytes(self, k: int) -> int:
+        """Bytes of a row of `k` weights. Raises ValueError if k is not a multiple of `weights`."""
+        if k % self.weights:
+            raise ValueError(f"{self.name} stores rows in blocks of {self.weights}, and {k} is not a multiple")
+        return k // self.weights * self.nbytes
+
+
+@dataclass(frozen=True)
+class DenseFormat:
+    """One little-endian floating-point number per weight: f32, f16 or bf16."""
+
+    name: str
+    ggml_type: int
+    nbytes: int
+    weights: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if _DENSE_BYTES.get(self.name) != self.nbytes:
+            raise ValueError(f"{self.name} of {self.nbytes} bytes is not one of {_DENSE_BYTES}")
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8.0 * self.nbytes
+
+    def row_bytes(self, k: int) -> int:
+        """Bytes of a row of `k` weights."""
+        return k * self.nbytes
+
+
+_DENSE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
+
+Format = BlockFormat | DenseFormat
+
+
+def split(fmt: BlockFormat, raw: Bytes) -> Parts:
+    """Unpacks whole blocks. raw u8, any shape, contiguous. Raises ValueError if it is not a whole number of blocks."""
+    if raw.size % fmt.nbytes:
+        raise ValueError(f"{raw.size} bytes are no whole blocks of {fmt.name} ({fmt.nbytes} bytes)")
+    blocks = raw.reshape(-1, fmt.nbytes)
+    fields: dict[str, NDArray[Any]] = {}
+    offset = 0
+    for f in fmt.layout:
+        fields[f.name] = _unpack(f, np.ascontiguousarray(blocks[:, offset : offset + f.nbytes]))
+        offset += f.nbytes
+    return fmt.parts(SimpleNamespace(**fields))
+
+
+def _unpack(f: Field, stored: Bytes) -> NDArray[Any]:
+    """stored u8 [blocks, nbytes], contiguous -> f16, i8 or u8 [blocks, count], [blocks] for count 1."""
+    blocks = len(stored)
+    if f.dtype in _STORED:
+        values = stored.view(_STORED[f.dtype])
+        return values[:, 0] if f.count == 1 else values
+    per_byte = 8 // f.bits
+    out = np.empty((blocks, f.nbytes // f.plane, per_byte, f.plane), np.uint8)
+    words = stored.reshape(-1).view(_widest_word(stored.size))  # shifting whole words is several times faster than bytes
+    mask = words.dtype.type(int.from_bytes(bytes([(1 << f.bits) - 1] * words.itemsize), "little"))
+    for i in range(per_byte):
+        values = (words >> words.dtype.type(i * f.bits)) & mask
+        out[:, :, i, :] = values.view(np.uint8).reshape(blocks, -1, f.plane)
+    return out.reshape(blocks, f.count)
+
+
+def _widest_word(nbytes: int) -> type[np.unsignedinteger[Any]]:
+    return next(t for t in (np.uint64, np.uint32, np.uint16, np.uint8) if nbytes % np.dtype(t).itemsize == 0)
+
+
+def excess_128(values: NDArray[np.int8]) -> Bytes:
+    """Signed bytes as unsigned codes with offset 128."""
+    return values.view(np.uint8) ^ np.uint8(128)
+
+
+def dequantize(fmt: Format, raw: Bytes) -> NDArray[np.float32]:
+    """Decodes whole blocks: u8, contiguous -> f32 [weights]. Factors are multiplied in ggml's order, so that bits agree with it.
+
+    Raises ValueError if `raw` is not a whole number of blocks.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold infinities and NaN: they go where arithmetic takes them
+        if isinstance(fmt, DenseFormat):
+            return _decode_dense(fmt, raw)
+        p = split(fmt, raw)
+        weights = levels(fmt, p.codes).astype(np.float32).reshape(-1, fmt.groups, fmt.group)
+        weights *= _per_group(p.d, p.scale, fmt.scale)[:, :, None]
+        if fmt.min is not None:
+            assert p.dmin is not None
+            weights += np.float32(fmt.min.sign) * _per_group(p.dmin, p.min, fmt.min.codes)[:, :, None]
+    return weights.reshape(-1)
+
+
+def levels(fmt: BlockFormat, codes: Bytes) -> NDArray[np.int16]:
+    """The integer each code stands for, before scaling. codes u8, any shape -> i16, same shape."""
+    if fmt.codebook is not None:
+        return np.array(fmt.codebook, np.int16)[codes]
+    return codes.astype(np.int16) - np.int16(fmt.codes.offset)
+
+
+def _per_group(d: NDArray[np.float16], codes: Bytes | None, kind: IntCodes | None) -> NDArray[np.float32]:
+    """d f16 [blocks], codes u8 [blocks, groups] -> f32 [blocks, groups], or [blocks, 1] where there are no codes."""
+    per_block = d.astype(np.float32)[:, None]
+    if codes is None or kind is None:
+        return per_block
+    return per_block * (codes.astype(np.int16) - np.int16(kind.offset)).astype(np.float32)
+
+
+def _decode_dense(fmt: DenseFormat, raw: Bytes) -> NDArray[np.float32]:
+    if raw.size % fmt.nbytes:
+        raise ValueError(f"{raw.size} bytes are no whole numbers of {fmt.name}")
+    flat = np.ascontiguousarray(raw).reshape(-1)
+    if fmt.name == "bf16":
+        return (flat.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return flat.view("<f4" if fmt.name == "f32" else "<f2").astype(np.float32)
