@@ -1,3 +1,93 @@
-"""llmc: an ahead-of-time compiler for language models."""
+"""llmc, an ahead-of-time compiler for language models: a checkpoint in, native code and mapped weights out.
+
+    import llmc
+    llmc.compile("model.gguf", "model.llmc")
+    model = llmc.load("model.llmc")
+    logits = model.logits([1, 2, 3])          # float32 [3, vocabulary]
+
+Functions import what they need when they are called: `import llmc` costs nothing, and only `compile` ever loads TVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmc.errors import (
+    DeviceError,
+    LlmcError,
+    MalformedFileError,
+    ToolchainError,
+    UnsupportedModelError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from llmc.driver import CompileResult
+    from llmc.runtime.binding import Model
 
 __version__ = "0.1.0"
+__all__ = [
+    "DeviceError", "LlmcError", "MalformedFileError", "ToolchainError", "UnsupportedModelError", "UsageError",
+    "compile", "inspect", "load", "load_tokenizer", "verify",
+]  # fmt: skip
+
+Progress = Callable[[str, float, float], None]
+
+
+def compile(
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    target: str | Sequence[str] = "cpu",
+    activations: Literal["int8", "f32"] = "int8",
+    cc: str | None = None,
+    pre: str | None = None,
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Compiles a checkpoint into the artifact directory `out`, replacing an artifact that is there.
+
+    target       "cpu" holds every instruction-set level, "cpu:native" this machine's best, "cpu:avx2" that; several are united
+    activations  "int8" quantises them before each matrix product with weights of 8 bits or fewer, "f32" computes exactly
+    cc           a C compiler and linker to use in place of ziglang's
+    pre          the pre-tokenizer, where the file names none or one llmc does not know
+    progress     called with a phase and how much of it is done, out of how much
+
+    Raises UnsupportedModelError, MalformedFileError, ToolchainError or UsageError.
+    """
+    from llmc import driver
+
+    targets = [target] if isinstance(target, str) else [*target]
+    return driver.compile(
+        Path(source), Path(out), targets=targets, activations=activations, kv=None, cc=cc, pre=pre, progress=progress
+    )
+
+
+def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | None = None, context: int | None = None) -> Model:
+    """Opens an artifact: maps its weights, starts its threads.
+
+    threads  None takes every processor this process may use
+    isa      one of the artifact's instruction-set levels; None takes the best this machine runs
+    context  the longest sequence in tokens; None takes the model's own
+
+    Raises MalformedFileError for no sound artifact, ToolchainError where the machine runs none of its levels, DeviceError.
+    """
+    from llmc.runtime import binding
+
+    return binding.load(Path(path), threads=threads, isa=isa, context=context)
+
+
+def inspect(path: str | PathLike[str], *, context: int | None = None) -> dict[str, Any]:
+    """What a checkpoint or an artifact holds: configuration, tensors, formats, sizes, the memory it needs at `context` tokens."""
+    from llmc import inspection
+
+    return inspection.inspect(Path(path), context=context)
+
+
+def verify(path: str | PathLike[str]) -> list[str]:
+    """Hashes every file of an artifact; one line for each difference from its manifest, none when it is whole."""
+    from llmc import artifact
+
+    return artifact.verify(Path(path))

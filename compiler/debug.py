@@ -32,7 +32,7 @@ def dump_dir() -> Path | None:
 
 
 def disabled_passes() -> frozenset[str]:
-    """Names of passes to leave out; whether they exist is the pipeline's to say. Raises UsageError for an entry without its minus."""
+    """Passes to leave out; whether they exist is the pipeline's to say. Raises UsageError for an entry without its minus."""
     entries = [e.strip() for e in os.environ.get("LLMC_PASSES", "").split(",") if e.strip()]
     for entry in entries:
         if not entry.startswith("-") or entry == "-":

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmc.errors import ToolchainError, UsageError
 
@@ -77,6 +78,21 @@ class Target:
 def names() -> list[str]:
     """Every target name `parse` accepts, as `llmc targets` lists them."""
     return ["cpu", "cpu:native", *(f"cpu:{isa}" for isa in ISAS)]
+
+
+def listing() -> dict[str, Any]:
+    """What `llmc targets` prints: every name with a sentence, and the levels this machine runs."""
+    have = cpu_flags()
+    about = {"cpu": "portable: every level below, the best one the machine runs is chosen when the artifact is opened"}
+    try:
+        about["cpu:native"] = f"this machine's best level: {native(have).name}"
+    except ToolchainError as error:
+        about["cpu:native"] = error.message
+    for isa in ISAS.values():
+        here = "runs here" if have.issuperset(isa.flags) else "does not run here"
+        about[f"cpu:{isa.name}"] = f"{isa.lanes} lanes of f32, code for {isa.mcpu}; {here}"
+    runs = [isa.name for isa in ISAS.values() if have.issuperset(isa.flags)]
+    return {"targets": [{"name": name, "about": about[name]} for name in names()], "runs_here": runs}
 
 
 def parse(name: str, flags: Iterable[str] | None = None) -> Target:

@@ -1,0 +1,202 @@
+"""The command line. Commands parse, call the library and print: results on stdout, progress and messages on stderr.
+
+With --json stdout is exactly one document, also when the command fails: {"error": {"kind", "message", "hint"}}. Exit codes are
+those of llmc.errors, and 130 after an interrupt.
+"""
+
+import errno
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+import llmc
+from llmc.errors import DeviceError, LlmcError, UsageError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say what takes time; show tracebacks.")
+existing = click.Path(exists=True, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(llmc.__version__, prog_name="llmc")
+def commands() -> None:
+    """Compile language models to native code, and run them."""
+
+
+@commands.command("compile")
+@click.argument("model", type=existing)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; MODEL.llmc when left out.")
+@click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True, help="See llmc targets.")
+@click.option("--activations", type=click.Choice(["int8", "f32"]), default="int8", show_default=True, help="f32 is exact.")
+@click.option("--cc", help="C compiler and linker in place of ziglang's.")
+@click.option("--pre", help="Pre-tokenizer, where the file names none that llmc knows.")
+@json_option
+@quiet_option
+@verbose_option
+def compile_command(
+    model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, cc: str | None, pre: str | None,
+    as_json: bool, quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Compile the checkpoint MODEL into an artifact."""
+    from llmc import progress
+
+    out = output or Path(f"{model.stem}.llmc")
+    with progress.shown(quiet=quiet, verbose=verbose) as report:
+        result = llmc.compile(model, out, target=targets, activations=activations, cc=cc, pre=pre, progress=report)
+    document = result.to_json()
+    took = sum(document["seconds"].values())
+    size = f"{document['weights_bytes'] / 1e6:.1f} MB of weights, {document['code_bytes'] / 1e6:.2f} MB of code"
+    _print(document, as_json, f"{out}: {size}, {took:.1f} s")
+
+
+@commands.command("run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("artifact", type=existing)
+def run_command(artifact: Path) -> None:
+    """Generate text: llmc run ARTIFACT -p TEXT [-n TOKENS]. `llmc run ARTIFACT --help` lists the options.
+
+    The artifact's own program does the work and takes the options; this command is only reached where it cannot be started.
+    """
+    if artifact.is_file():
+        hint = f"compile it first: llmc compile {artifact} -o {artifact.stem}.llmc"
+        raise UsageError(f"{artifact} is not a compiled model", hint=hint)
+    raise UsageError(f"{artifact} holds no program `run`", hint="llmc verify tells whether the artifact is whole")
+
+
+@commands.command("bench")
+@click.argument("artifact", type=existing)
+@click.option("--prompt", default=512, show_default=True, type=click.IntRange(1), help="Tokens to prefill.")
+@click.option("--tokens", default=64, show_default=True, type=click.IntRange(1), help="Tokens to decode.")
+@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Measured rounds; the median is reported.")
+@click.option("--threads", type=click.IntRange(1), help="Every processor this process may use, when left out.")
+@json_option
+def bench_command(artifact: Path, prompt: int, tokens: int, repeat: int, threads: int | None, as_json: bool) -> None:
+    """Measure prefill and decode, in tokens per second."""
+    from llmc import bench
+
+    result = bench.measure(artifact, prompt=prompt, tokens=tokens, repeat=repeat, threads=threads)
+    _print(result, as_json, bench.text(result))
+
+
+@commands.command("inspect")
+@click.argument("path", type=existing)
+@click.option("--context", type=click.IntRange(1), help="Estimate memory at this many tokens; the model's own when left out.")
+@json_option
+@click.option("-v", "--verbose", is_flag=True, help="List every tensor.")
+def inspect_command(path: Path, context: int | None, as_json: bool, verbose: bool) -> None:
+    """Tensors, formats, sizes and memory of a checkpoint or an artifact."""
+    from llmc import inspection
+
+    result = inspection.inspect(path, context=context)
+    _print(result, as_json, inspection.text(result, verbose=verbose))
+
+
+@commands.command("verify")
+@click.argument("artifact", type=existing)
+@json_option
+def verify_command(artifact: Path, as_json: bool) -> None:
+    """Hash every file of an artifact and compare with its manifest."""
+    differences = llmc.verify(artifact)
+    _print({"path": str(artifact), "whole": not differences, "differences": differences}, as_json,
+           "\n".join(differences) or f"{artifact}: every file is as its manifest says")  # fmt: skip
+    if differences:
+        raise click.exceptions.Exit(4)
+
+
+@commands.command("formats")
+@json_option
+def formats_command(as_json: bool) -> None:
+    """Architectures, weight formats and tokenizers llmc can compile."""
+    from llmc import formats
+
+    result = formats.supported()
+    _print(result, as_json, formats.text(result))
+
+
+@commands.command("targets")
+@json_option
+def targets_command(as_json: bool) -> None:
+    """What llmc can compile for, and what cpu:native means on this machine."""
+    from llmc import target
+
+    result = target.listing()
+    lines = [f"{t['name']:<18} {t['about']}" for t in result["targets"]]
+    _print(result, as_json, "\n".join(lines))
+
+
+@commands.command("doctor")
+@json_option
+def doctor_command(as_json: bool) -> None:
+    """Check that everything compiling needs is here and of the right version."""
+    from llmc import doctor
+
+    result = doctor.examine()
+    _print(result, as_json, doctor.text(result))
+    if not result["ok"]:
+        raise click.exceptions.Exit(5)
+
+
+def _print(document: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(document, indent=1) if as_json else text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code; reports every failure as the module says."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    try:
+        return int(commands.main(arguments, prog_name="llmc", standalone_mode=False) or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at exit
+        return 0
+    except BaseException as error:
+        verbose = not {"-v", "--verbose"}.isdisjoint(arguments)
+        return _report(error, as_json, verbose)
+
+
+def _report(error: BaseException, as_json: bool, verbose: bool) -> int:
+    """Says what went wrong, once, and returns the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+        error.show()
+        return 2
+    document, code = _explain(error)
+    if verbose:
+        traceback.print_exception(error)
+    if as_json:
+        click.echo(json.dumps({"error": document}, indent=1))
+    click.echo(f"llmc: {document['message']}" + (f"\n      {document['hint']}" if document["hint"] else ""), err=True)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[dict[str, str | None], int]:
+    """The JSON error document of an exception, and the exit code."""
+    if isinstance(error, click.ClickException):
+        error = _usage(error)
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        return {"kind": "interrupted", "message": "interrupted", "hint": None}, 130
+    elif isinstance(error, MemoryError):
+        error = DeviceError("out of memory", hint="close other programs, or use a machine with more")
+    elif isinstance(error, OSError):
+        error = _system(error)
+    if isinstance(error, LlmcError):
+        return {"kind": error.kind, "message": error.message, "hint": error.hint}, error.exit_code
+    hint = "this is a bug in llmc; run again with -v for the traceback and report it"
+    return {"kind": "internal", "message": f"{type(error).__name__}: {error}", "hint": hint}, 1
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "llmc"
+    return UsageError(error.format_message().rstrip("."), hint=f"{command} --help lists what it takes")
+
+
+def _system(error: OSError) -> LlmcError:
+    """A full or broken disk is the device's failure; a path that cannot be used is the caller's."""
+    message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE)
+    return DeviceError(message) if error.errno in full else UsageError(message)
