@@ -1,0 +1,79 @@
+"""Runs a graph in numpy: the oracle every pass and every compiled model is checked against.
+
+One sequence; positions are consecutive. A weight is fetched by tensor name as a `WeightData`; the cache value is a `KvState`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmc.ir.graph import Graph, Node
+from llmc.ir.ops import CATALOGUE
+from llmc.ir.quant import dequantize
+from llmc.ir.types import Format
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class WeightData:
+    """A stored tensor: its format, the raw bytes and the shape, rows first."""
+
+    format: Format
+    raw: npt.NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    def array(self) -> Array:
+        return dequantize(self.format, self.raw).reshape(self.shape)
+
+    def rows(self, ids: Array) -> Array:
+        per_row = len(self.raw) // self.shape[0]
+        picked = self.raw.reshape(self.shape[0], per_row)[ids].reshape(-1)
+        return dequantize(self.format, picked).reshape(len(ids), *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class KvState:
+    """Keys and values of every layer so far, each [S, Hk*D]; appending makes a new state."""
+
+    layers: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
+
+    def append(self, layer: int, k: Array, v: Array, dtype: str) -> KvState:
+        stored = [x.astype(np.float16).astype(np.float32) if dtype == "f16" else x for x in (k, v)]
+        if layer in self.layers:
+            stored = [np.concatenate([old, new]) for old, new in zip(self.layers[layer], stored, strict=True)]
+        return replace(self, layers={**self.layers, layer: (stored[0], stored[1])})
+
+    def keys(self, layer: int) -> Array:
+        return self.layers[layer][0]
+
+    def values(self, layer: int) -> Array:
+        return self.layers[layer][1]
+
+
+def interpret(graph: Graph, inputs: Mapping[str, Any], weight: Callable[[str], WeightData]) -> tuple[Any, ...]:
+    """Results of `graph`. `inputs` by input name; `weight` by tensor name."""
+    values: dict[str, Any] = {}
+    for node in graph.nodes:
+        results = _source(node, inputs, weight) if not node.inputs else _compute(node, values)
+        values.update(zip((v.name for v in node.outputs), results, strict=True))
+    return tuple(values[value.name] for value in graph.results)
+
+
+def _source(node: Node, inputs: Mapping[str, Any], weight: Callable[[str], WeightData]) -> tuple[Any, ...]:
+    if node.op == "input":
+        return (inputs[node.output.name],)
+    if node.op == "weight":
+        data = weight(node.attrs["tensor"])
+        # a vector (norm weight, bias) is plain numbers wherever it is used; a matrix keeps its format
+        return (data.array() if len(data.shape) == 1 else data,)
+    return (node.data,)
+
+
+def _compute(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return CATALOGUE[node.op].compute([values[v.name] for v in node.inputs], node.attrs)

@@ -1,0 +1,366 @@
+"""The op catalogue: for every op its shape rule and its numpy reference.
+
+Notation: T tokens, R rows wanted, H query heads, Hk key/value heads, D head dim, C hidden, F intermediate, N x K weight rows x columns.
+References take float32 arrays, accumulate in float64 and return float32, so they are the oracle of passes and kernels alike.
+A `q8` operand is given as the float64 values its codes and scales stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmc.ir import reference as ref
+from llmc.ir.types import CACHE, DType, TensorType, f32, i32, q8
+
+Array = npt.NDArray[Any]
+Attrs = Mapping[str, Any]
+Infer = Callable[[Sequence[TensorType], Attrs], tuple[TensorType, ...]]
+Compute = Callable[[Sequence[Any], Attrs], tuple[Any, ...]]
+
+
+class OpError(ValueError):
+    """Operands or attributes that an op does not take."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """`inplace[i] = j`: output i may take the storage of input j when that input has no later use."""
+
+    name: str
+    infer: Infer
+    compute: Compute
+    inplace: Mapping[int, int]
+
+
+CATALOGUE: dict[str, Op] = {}
+
+
+def op(infer: Infer, *, inplace: Mapping[int, int] | None = None) -> Callable[[Compute], Compute]:
+    """Registers the decorated reference under its own name."""
+
+    def register(compute: Compute) -> Compute:
+        name = compute.__name__.rstrip("_")
+        CATALOGUE[name] = Op(name, infer, compute, dict(inplace or {}))
+        return compute
+
+    return register
+
+
+def infer(name: str, inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    """Result types of an op. Raises OpError with the op's name when the operands do not fit."""
+    if name not in CATALOGUE:
+        raise OpError(f"unknown op {name}")
+    try:
+        return CATALOGUE[name].infer(inputs, attrs)
+    except (OpError, ValueError, KeyError, IndexError) as error:
+        raise OpError(f"{name}({', '.join(map(str, inputs))}): {error}") from error
+
+
+# ---- shape rules ----------------------------------------------------------------------------------------------------------------
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise OpError(message)
+
+
+def _same(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(all(t.shape == inputs[0].shape for t in inputs), "shapes differ")
+    return (f32(*inputs[0].shape),)
+
+
+def _like_first(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (inputs[0],)
+
+
+def _outs(attrs: Attrs, *shape: int | str) -> tuple[TensorType, ...]:
+    """The result forms an op was asked for: out = "f32", "q8" or "f32+q8"."""
+    make = {"f32": f32, "q8": q8}
+    return tuple(make[form](*shape) for form in attrs.get("out", "f32").split("+"))
+
+
+def _same_in_forms(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _same(inputs, attrs)
+    return _outs(attrs, *inputs[0].shape)
+
+
+def _embedding(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    ids, table = inputs
+    _expect(ids.dtype is DType.I32 and table.is_weight_format, "takes i32 ids and a weight")
+    return (f32(*ids.shape, table.shape[1]),)
+
+
+def _dequantize(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(inputs[0].is_weight_format, "takes a weight")
+    return (f32(*inputs[0].shape),)
+
+
+def _matmul(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w = inputs[:2]
+    _expect(x.shape[-1] == w.shape[1], f"{x.shape[-1]} columns times {w.shape[1]}")
+    return (f32(*x.shape[:-1], w.shape[0]),)
+
+
+def _linear(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(inputs[1].is_weight_format, "the second operand is a weight")
+    _expect(len(inputs) == 2 or inputs[2].shape == (inputs[1].shape[0],), "the bias has one element per weight row")
+    return _matmul(inputs, attrs)
+
+
+def group_weights(inputs: Sequence[Any], attrs: Attrs) -> list[tuple[Any, Any]]:
+    """(weight, bias or None) of each part of a grouped linear: x, then every weight, then the biases that exist."""
+    biases = attrs["biases"]
+    weights, rest = inputs[1 : 1 + len(biases)], list(inputs[1 + len(biases) :])
+    return [(w, rest.pop(0) if has else None) for w, has in zip(weights, biases, strict=True)]
+
+
+def _linear_group(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    parts = group_weights(inputs, attrs)
+    return tuple(_linear([inputs[0], w] + ([b] if b else []), attrs)[0] for w, b in parts)
+
+
+def _linear_silu_mul(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    gate, up = _linear_group(inputs, attrs)
+    _expect(gate == up, "gate and up differ in shape")
+    return _outs(attrs, *gate.shape)
+
+
+def _norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w = inputs
+    _expect(w.shape == (x.shape[-1],), f"{w.shape} norm weights for {x.shape[-1]} columns")
+    return _outs(attrs, *x.shape)
+
+
+def _add_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (*_same(inputs[:2], attrs), *_norm([inputs[0], inputs[2]], attrs))
+
+
+def _head_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w = inputs
+    _expect(x.shape[-1] == w.shape[0] * attrs["heads"], "the weight has one element per feature of a head")
+    return (x,)
+
+
+def _rope_table(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    positions, freqs = inputs
+    _expect(isinstance(freqs.shape[0], int), "a known number of frequencies")
+    return (f32(*positions.shape, 2 * int(freqs.shape[0])),)
+
+
+def _rope(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, table = inputs
+    _expect(attrs["style"] in ("half", "interleaved"), f"style {attrs['style']}")
+    _expect(int(table.shape[1]) <= int(x.shape[-1]) // attrs["heads"], "more rotated features than a head has")
+    return (x,)
+
+
+def _kv_append(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    kv, k, v = inputs
+    _expect(kv == CACHE and k.shape == v.shape, "takes the cache, keys and values of one shape")
+    return (CACHE,)
+
+
+def _rope_kv_append(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    q, k, v, table, kv = inputs
+    _rope([q, table], attrs)
+    return (q, *_kv_append([kv, k, v], attrs))
+
+
+def _scores(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (f32(inputs[0].shape[0], attrs["heads"], "S"),)
+
+
+def _values(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (f32(inputs[0].shape[0], attrs["heads"] * attrs["head_dim"]),)
+
+
+def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
+
+
+def _quantize(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(int(inputs[0].shape[-1]) % 32 == 0, "columns must be a multiple of 32")
+    return (q8(*inputs[0].shape),)
+
+
+# ---- coarse ops -----------------------------------------------------------------------------------------------------------------
+
+
+@op(_embedding)
+def embedding(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """ids i32[T], table fmt[V,C] -> f32[T,C]; scale times row."""
+    ids, table = inputs
+    return (table.rows(ids) * np.float32(attrs.get("scale", 1.0)),)
+
+
+@op(_dequantize)
+def dequantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """fmt[N,K] -> f32[N,K]."""
+    return (inputs[0].array(),)
+
+
+@op(_matmul)
+def matmul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,K], w f32[N,K] -> f32[T,N] = x @ w.T."""
+    return (ref.matmul(inputs[0], inputs[1]),)
+
+
+@op(_linear)
+def linear(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32|q8[T,K], w fmt[N,K], optional bias f32[N] -> f32[T,N] = scale * (x @ w.T + bias)."""
+    bias = inputs[2] if len(inputs) > 2 else None
+    return (ref.matmul(inputs[0], inputs[1].array(), bias, attrs.get("scale", 1.0)),)
+
+
+@op(_same, inplace={0: 0})
+def add(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x + alpha * y."""
+    return ((inputs[0] + np.float32(attrs.get("alpha", 1.0)) * inputs[1]).astype(np.float32),)
+
+
+@op(_like_first)
+def add_bias(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,N], bias f32[N]: x + bias in every row."""
+    return (inputs[0] + inputs[1],)
+
+
+@op(_same)
+def mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    return (inputs[0] * inputs[1],)
+
+
+@op(_same)
+def div(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    return (inputs[0] / inputs[1],)
+
+
+@op(_like_first)
+def scale(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """factor * x."""
+    return (inputs[0] * np.float32(attrs["factor"]),)
+
+
+@op(_like_first)
+def silu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x * sigmoid(x)."""
+    return (ref.silu(inputs[0]),)
+
+
+@op(_norm)
+def rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], w f32[C] -> x / sqrt(mean(x^2) + eps) * w.  Zhang & Sennrich, arXiv:1910.07467."""
+    return ref.forms(ref.rms_norm(inputs[0], inputs[1], attrs["eps"]), attrs)
+
+
+@op(_head_norm, inplace={0: 0})
+def head_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """rms_norm of every head on its own: x f32[T,H*D], w f32[D]."""
+    x, w = inputs
+    heads = x.reshape(len(x), attrs["heads"], -1)
+    return (ref.rms_norm(heads, w, attrs["eps"]).reshape(x.shape),)
+
+
+@op(_rope_table)
+def rope_table(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """positions i32[T], freqs f32[P] -> f32[T,2P]: scale*cos then scale*sin of position*frequency (angle rounded to f32)."""
+    return (ref.rope_table(inputs[0], inputs[1], attrs.get("scale", 1.0)),)
+
+
+@op(_rope, inplace={0: 0})
+def rope(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """Rotates pairs of features by the table: `half` pairs i with i+P, `interleaved` 2i with 2i+1.  Su et al., arXiv:2104.09864."""
+    return (ref.rope(inputs[0], inputs[1], attrs["heads"], attrs["style"]),)
+
+
+@op(_kv_append, inplace={0: 0})
+def kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """cache, k f32[T,Hk*D], v f32[T,Hk*D] -> cache, with keys and values of `layer` stored as `dtype` ("f32" or "f16")."""
+    kv, k, v = inputs
+    return (kv.append(attrs["layer"], k, v, attrs.get("dtype", "f32")),)
+
+
+@op(_scores)
+def attention_scores(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """q f32[T,H*D], cache -> f32[T,H,S] = scale * q @ k.T, query head h reading key head h // (H/Hk)."""
+    q, kv = inputs
+    return (ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"]),)
+
+
+@op(_like_first)
+def softmax_causal(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after."""
+    return (ref.softmax_causal(inputs[0], inputs[1]),)
+
+
+@op(_values)
+def attention_values(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """probabilities f32[T,H,S], cache -> f32[T,H*D]."""
+    p, kv = inputs
+    return (ref.attention_values(p, kv.values(attrs["layer"]), attrs["kv_heads"]),)
+
+
+@op(_take_rows)
+def take_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], rows i32[R] -> f32[R,C]."""
+    return (inputs[0][inputs[1]],)
+
+
+@op(_quantize)
+def quantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """f32[T,K] -> q8[T,K]: per 32 columns d = amax/127, codes rint(x * 127/amax)."""
+    return (ref.quantize(inputs[0]),)
+
+
+# ---- ops made by passes ---------------------------------------------------------------------------------------------------------
+
+
+@op(_linear_group)
+def linear_group(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """Several linears of one x: inputs x, weights, existing biases; `biases` says which parts have one. One output per part."""
+    return tuple(ref.matmul(inputs[0], w.array(), b) for w, b in group_weights(inputs, attrs))
+
+
+@op(_same_in_forms)
+def silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """silu(gate) * up.  SwiGLU, arXiv:2002.05202."""
+    return ref.forms(ref.silu(inputs[0]) * inputs[1], attrs)
+
+
+@op(_linear_silu_mul)
+def linear_silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """silu(linear(x, gate)) * linear(x, up); operands as linear_group."""
+    gate, up = linear_group(inputs, attrs)
+    return ref.forms(ref.silu(gate) * up, attrs)
+
+
+@op(_add_norm, inplace={0: 0})
+def add_rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x, o f32[T,C], w f32[C] -> s = x + alpha*o, then rms_norm(s, w) in the forms of `out`."""
+    total = (inputs[0] + np.float32(attrs.get("alpha", 1.0)) * inputs[1]).astype(np.float32)
+    return (total, *ref.forms(ref.rms_norm(total, inputs[2], attrs["eps"]), attrs))
+
+
+@op(_rope_kv_append, inplace={0: 0, 1: 4})
+def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """q, k, v, table, cache -> rotated q, cache with rotated k and v."""
+    q, k, v, table, kv = inputs
+    rotated = ref.rope(k, table, attrs["kv_heads"], attrs["style"])
+    cache = kv.append(attrs["layer"], rotated, v, attrs.get("dtype", "f32"))
+    return ref.rope(q, table, attrs["heads"], attrs["style"]), cache
+
+
+@op(_values)
+def attention(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: causal softmax(scale * q @ k.T) @ v, grouped-query."""
+    q, kv, positions = inputs
+    scores = attention_scores([q, kv], attrs)[0]
+    return attention_values([softmax_causal([scores, positions], attrs)[0], kv], attrs)
+
+
+INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
+"""The inputs of the step function (DESIGN D7)."""

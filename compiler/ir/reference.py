@@ -1,0 +1,85 @@
+"""Numpy arithmetic behind the op catalogue: obvious, slow, float64 inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def matmul(x: Array, w: Array, bias: Array | None = None, scale: float = 1.0) -> Array:
+    """x [..., K] @ w [N, K].T (+ bias), times scale."""
+    y = x.astype(np.float64) @ w.astype(np.float64).T
+    if bias is not None:
+        y = y + bias
+    return np.asarray(y * scale, np.float32)
+
+
+def rms_norm(x: Array, w: Array, eps: float) -> Array:
+    wide = x.astype(np.float64)
+    return np.asarray(wide / np.sqrt((wide * wide).mean(-1, keepdims=True) + eps) * w, np.float32)
+
+
+def silu(x: Array) -> Array:
+    wide = np.clip(x.astype(np.float64), -700, None)
+    return np.asarray(wide / (1 + np.exp(-wide)), np.float32)
+
+
+def quantize(x: Array) -> Array:
+    """Values of the int8 codes: per 32 columns d = amax/127 and rint(x * (127/amax)), in float32 as the kernels do."""
+    groups = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, 32)
+    amax = np.abs(groups).max(-1, keepdims=True)
+    inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
+    codes = np.rint(groups * inverse).astype(np.float64)
+    return np.asarray((codes * (amax * np.float32(1 / 127)).astype(np.float64)).reshape(x.shape))
+
+
+def forms(y: Array, attrs: Mapping[str, Any]) -> tuple[Array, ...]:
+    """`y` in each form of attrs["out"]."""
+    return tuple(quantize(y) if form == "q8" else y for form in attrs.get("out", "f32").split("+"))
+
+
+def rope_table(positions: Array, freqs: Array, scale: float) -> Array:
+    angle = (positions.astype(np.float32)[:, None] * freqs[None, :].astype(np.float32)).astype(np.float64)
+    return np.concatenate([scale * np.cos(angle), scale * np.sin(angle)], -1).astype(np.float32)
+
+
+def rope(x: Array, table: Array, heads: int, style: str) -> Array:
+    """x [T, heads*D]; the first 2P features of each head rotate, table [T, 2P]."""
+    pairs = table.shape[1] // 2
+    cos, sin = table[:, None, :pairs], table[:, None, pairs:]
+    y = x.reshape(len(x), heads, -1).copy()
+    turn = y[..., : 2 * pairs]
+    a, b = (turn[..., :pairs], turn[..., pairs:]) if style == "half" else (turn[..., 0::2], turn[..., 1::2])
+    first, second = a * cos - b * sin, b * cos + a * sin
+    if style == "half":
+        y[..., : 2 * pairs] = np.concatenate([first, second], -1)
+    else:
+        y[..., 0 : 2 * pairs : 2], y[..., 1 : 2 * pairs : 2] = first, second
+    return np.asarray(y.reshape(x.shape), np.float32)
+
+
+def attention_scores(q: Array, keys: Array, heads: int, kv_heads: int, scale: float) -> Array:
+    """q [T, H*D], keys [S, Hk*D] -> [T, H, S]."""
+    q4 = q.reshape(len(q), kv_heads, heads // kv_heads, -1).astype(np.float64)
+    k3 = keys.reshape(len(keys), kv_heads, -1).astype(np.float64)
+    return np.asarray(np.einsum("tkgd,skd->tkgs", q4, k3).reshape(len(q), heads, len(keys)) * scale, np.float32)
+
+
+def softmax_causal(scores: Array, positions: Array) -> Array:
+    """Row of a token at position p: softmax over keys 0..p, zero after."""
+    future = np.arange(scores.shape[-1])[None, None, :] > positions[:, None, None]
+    wide = np.where(future, -np.inf, scores.astype(np.float64))
+    e = np.exp(wide - wide.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True), np.float32)
+
+
+def attention_values(p: Array, values: Array, kv_heads: int) -> Array:
+    """p [T, H, S], values [S, Hk*D] -> [T, H*D]."""
+    p4 = p.reshape(len(p), kv_heads, -1, p.shape[-1]).astype(np.float64)
+    v3 = values.reshape(len(values), kv_heads, -1).astype(np.float64)
+    return np.asarray(np.einsum("tkgs,skd->tkgd", p4, v3).reshape(len(p), -1), np.float32)

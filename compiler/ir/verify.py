@@ -1,0 +1,70 @@
+"""The invariants of a graph, checked after every pass.
+
+    1. Sources (input, weight, constant) come before all other nodes.
+    2. Every value is defined once; every use and every result comes after its definition and names the same type.
+    3. Every op is in the catalogue and infers exactly the types its outputs carry.
+    4. Constants hold data of their shape; weights name a tensor; every symbolic dimension has a bound (S, the context, excepted).
+    5. A cache value is used by at most one node that appends to it: pages are updated in place.
+"""
+
+from __future__ import annotations
+
+from llmc.ir.graph import SOURCES, Graph, Node, Value
+from llmc.ir.ops import CATALOGUE, OpError, infer
+from llmc.ir.types import CACHE
+
+
+class VerifyError(AssertionError):
+    """A graph that breaks an invariant: a bug in the pass or frontend named in the message."""
+
+
+def verify(graph: Graph, after: str = "") -> None:
+    """Raises VerifyError with `after <pass>: what is wrong`."""
+    try:
+        _verify(graph)
+    except (VerifyError, OpError) as error:
+        raise VerifyError(f"after {after}: {error}" if after else str(error)) from None
+
+
+def _verify(graph: Graph) -> None:
+    defined: dict[str, Value] = {}
+    appended: set[str] = set()
+    computing = False
+    for node in graph.nodes:
+        computing |= node.op not in SOURCES
+        _require(not (computing and node.op in SOURCES), f"source {node.outputs[0]} stands after a computation")
+        for value in node.inputs:
+            _check_use(value, defined, node.op)
+            if node.op.endswith("kv_append") and value.type == CACHE:
+                _require(value.name not in appended, f"{value} is appended to twice")
+                appended.add(value.name)
+        _check_node(node, graph)
+        for value in node.outputs:
+            _require(value.name not in defined, f"{value} is defined twice")
+            defined[value.name] = value
+    for value in graph.results:
+        _check_use(value, defined, "return")
+
+
+def _check_use(value: Value, defined: dict[str, Value], where: str) -> None:
+    _require(value.name in defined, f"{'output' if where == 'return' else where + ' input'} {value} is not defined")
+    _require(defined[value.name] == value, f"{value} is {defined[value.name].type}, {where} takes it for {value.type}")
+
+
+def _check_node(node: Node, graph: Graph) -> None:
+    if node.op == "constant":
+        _require(node.data is not None and node.data.shape == node.output.type.shape, f"constant {node.output} has no data of its shape")
+    elif node.op == "weight":
+        _require(isinstance(node.attrs.get("tensor"), str), f"weight {node.output} names no tensor")
+    elif node.op != "input":
+        _require(node.op in CATALOGUE, f"unknown op {node.op}")
+        types = infer(node.op, [v.type for v in node.inputs], node.attrs)
+        _require(types == tuple(v.type for v in node.outputs), f"{node.op} gives {[str(t) for t in types]}, {node.outputs[0]} says otherwise")
+    for value in node.outputs:
+        for dim in value.type.shape:
+            _require(not isinstance(dim, str) or dim == "S" or dim in graph.bounds, f"{value}: no bound for dimension {dim}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise VerifyError(message)
