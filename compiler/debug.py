@@ -53,10 +53,15 @@ def jobs() -> int:
     """How many processes may build kernels at once, at least 1. Raises UsageError for anything but a positive number."""
     value = os.environ.get("LLMC_JOBS")
     if not value:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return processors()
     if not value.isdecimal() or int(value) < 1:
         raise UsageError(f"LLMC_JOBS={value!r} is not a positive number")
     return int(value)
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def no_color() -> bool:

@@ -1,11 +1,10 @@
 """`llmc doctor`: whether this machine can compile and run models, and what to do where it cannot.
 
-Nothing is imported that could crash: versions come from package metadata, so a wrong tvm-ffi is named instead of met as a segfault.
+Nothing is imported that could crash: versions come from package metadata, so a wrong tvm-ffi is named, not met as a segfault.
 """
 
 import os
 import platform
-import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -40,13 +39,17 @@ def examine() -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """The report for a reader."""
-    lines = [f"{c['state']:<5} {c['name']:<15} {c['found']}" + (f"\n{'':22}{c['hint']}" if c["hint"] else "") for c in result["checks"]]
-    return "\n".join([*lines, "everything is here" if result["ok"] else "compiling will fail until the lines marked bad are mended"])
+    lines = []
+    for check in result["checks"]:
+        lines.append(f"{check['state']:<5} {check['name']:<15} {check['found']}")
+        if check["hint"]:
+            lines.append(f"{'':22}{check['hint']}")
+    end = "everything is here" if result["ok"] else "compiling will fail until the lines marked bad are mended"
+    return "\n".join([*lines, end])
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return Check("python", "ok", found) if sys.version_info >= (3, 11) else Check("python", "bad", found, "llmc needs 3.11 or later")
+    return Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
 def _version(package: str) -> str | None:
@@ -88,4 +91,4 @@ def _isa() -> Check:
 
 
 def _threads() -> Check:
-    return Check("threads", "ok", f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} processors")
+    return Check("threads", "ok", f"{debug.processors()} processors may be used")
