@@ -1,0 +1,251 @@
+"""What a model file holds, whatever its container: typed keys and named tensors whose bytes stay in the mapped files.
+
+A reader (gguf.py) has checked every length before it makes a Checkpoint; what a key must say is asked here, by the getters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmc.errors import MalformedFileError, UsageError
+from llmc.ir.quant import Format
+
+Bytes = NDArray[np.uint8]
+D = TypeVar("D")
+
+
+class _Required:
+    """Type of REQUIRED, the default of a getter whose key must be there."""
+
+
+REQUIRED: Final = _Required()
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored tensor. shape has rows first: (N, K), K weights make a row. offset and nbytes are bytes in file number `file`."""
+
+    name: str
+    format: Format
+    shape: tuple[int, ...]
+    file: int
+    offset: int
+    nbytes: int
+
+
+class Strings(Sequence[bytes]):
+    """An array of strings left in the mapped file: UTF-8 is checked when they are asked for as text.
+
+    String i lies between ends[i] + prefix and ends[i + 1]: each is preceded by `prefix` bytes of length.
+    """
+
+    def __init__(self, data: mmap.mmap, ends: Sequence[int], prefix: int) -> None:
+        self._data, self._ends, self._prefix = data, ends, prefix
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, i: int) -> bytes: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[bytes]: ...
+    def __getitem__(self, i: int | slice) -> bytes | list[bytes]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        return self._data[self._ends[i] + self._prefix : self._ends[i + 1]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        data, prefix, start = self._data, self._prefix, self._ends[0]
+        for end in self._ends[1:]:
+            yield data[start + prefix : end]
+            start = end
+
+
+Value = bool | int | float | str | NDArray[Any] | Strings
+
+
+class Checkpoint:
+    """An open model: `keys` by name, `tensors` by name, bytes on demand. Closing is optional; arrays given out outlive it.
+
+    path is what the user named, files are all parts in order. The getters raise MalformedFileError, naming the key, where a
+    required key is missing, has another type than asked for, or lies out of range.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], maps: Sequence[mmap.mmap], keys: Mapping[str, Value], tensors: Mapping[str, Tensor]
+    ) -> None:
+        self.path = files[0]
+        self.files = tuple(files)
+        self.keys: Mapping[str, Value] = MappingProxyType(dict(keys))
+        self.tensors: Mapping[str, Tensor] = MappingProxyType(dict(tensors))
+        self._maps = tuple(maps)
+        self.architecture = self.string("general.architecture")
+
+    def integer(self, key: str, low: int, high: int, default: D | _Required = REQUIRED) -> int | D:
+        """An integer of any width, low <= value <= high."""
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong_type(key, "an integer")
+        if not low <= value <= high:
+            raise self.wrong(key, f"is {value}, expected {low} to {high}")
+        return value
+
+    def number(self, key: str, default: D | _Required = REQUIRED, *, low: float = -math.inf, high: float = math.inf) -> float | D:
+        """A finite floating-point number, low <= value <= high."""
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if not isinstance(value, float):
+            raise self._wrong_type(key, "a floating-point number")
+        if not (math.isfinite(value) and low <= value <= high):
+            raise self.wrong(key, f"is {value}, expected a finite number" + (f" from {low} to {high}" if low > -math.inf else ""))
+        return value
+
+    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong_type(key, "a boolean")
+        return value
+
+    def string(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if not isinstance(value, str):
+            raise self._wrong_type(key, "a string")
+        return value
+
+    def integers(self, key: str, low: int, high: int, default: D | _Required = REQUIRED) -> tuple[int, ...] | D:
+        """An array of integers, each low <= value <= high; a single integer is an array of one."""
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return (self.integer(key, low, high),)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+            raise self._wrong_type(key, "an array of integers")
+        outside = np.flatnonzero((value < low) | (value > high))
+        if outside.size:
+            raise self.wrong(key, f"holds {value[outside[0]]} at index {outside[0]}, expected {low} to {high}")
+        return tuple(value.tolist())
+
+    def numbers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.float64] | D:
+        """An array of floating-point numbers, none of them NaN."""
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            raise self._wrong_type(key, "an array of floating-point numbers")
+        nan = np.flatnonzero(np.isnan(value))
+        if nan.size:
+            raise self.wrong(key, f"holds NaN at index {nan[0]}")
+        return value.astype(np.float64)
+
+    def strings(self, key: str, default: D | _Required = REQUIRED) -> list[str] | D:
+        """An array of UTF-8 strings. A string that is not UTF-8 is refused by its index."""
+        value = self._get(key)
+        if value is None:
+            return self._default(key, default)
+        if not isinstance(value, Strings):
+            raise self._wrong_type(key, "an array of strings")
+        texts: list[str] = []
+        try:
+            texts.extend(raw.decode() for raw in value)
+        except UnicodeDecodeError as e:
+            raise self.wrong(key, f"holds at index {len(texts)} a string that is not UTF-8 ({e.object[:20]!r})") from None
+        return texts
+
+    def wrong(self, key: str, why: str) -> MalformedFileError:
+        """The error that says what is wrong with a key: `wrong(key, "is 3, expected ...")`."""
+        return MalformedFileError(f"{self.path.name}: key {quoted(key)} {why}")
+
+    def data(self, name: str) -> Bytes:
+        """The stored bytes of a tensor: u8 [nbytes], read-only, not copied."""
+        t = self.tensors[name]
+        return np.frombuffer(self._maps[t.file], np.uint8, t.nbytes, t.offset)
+
+    def release(self, name: str) -> None:
+        """Says that a tensor's bytes are not needed soon: they stop being resident, and are read again if asked for."""
+        t = self.tensors[name]
+        start = t.offset - t.offset % mmap.PAGESIZE
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._maps[t.file].madvise(mmap.MADV_DONTNEED, start, t.offset + t.nbytes - start)
+
+    def sha256(self) -> str:
+        """Hex digest over the bytes of all files in order."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Lets go of the files. They are unmapped when the last array that `data` gave out is gone."""
+        self._maps = ()
+        self.keys = MappingProxyType({})
+        self.tensors = MappingProxyType({})
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _get(self, key: str) -> Value | None:
+        return self.keys.get(key)
+
+    def _default(self, key: str, default: D | _Required) -> D:
+        if isinstance(default, _Required):
+            raise MalformedFileError(f"{self.path.name}: key {quoted(key)} is missing")
+        return default
+
+    def _wrong_type(self, key: str, expected: str) -> MalformedFileError:
+        return self.wrong(key, f"is {kind_of(self.keys[key])}, expected {expected}")
+
+
+def kind_of(value: Value) -> str:
+    """What a value is, in words for a message: "a string", "an array of integers" ..."""
+    if isinstance(value, np.ndarray):
+        arrays = {"f": "an array of floating-point numbers", "b": "an array of booleans"}
+        return arrays.get(value.dtype.kind, "an array of integers")
+    kinds: dict[type, str] = {
+        bool: "a boolean", int: "an integer", float: "a floating-point number", str: "a string", Strings: "an array of strings",
+    }  # fmt: skip
+    return kinds[type(value)]
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    """A name from a file, fit for a message: as it is where that is harmless, else escaped and cut to `limit` characters."""
+    if len(text) > limit:
+        text = text[:limit] + "..."
+    return text if text.isascii() and text.isprintable() and text and " " not in text else ascii(text)
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Maps a file for reading. Raises UsageError if it cannot be opened, MalformedFileError if it is empty or no regular file."""
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):  # asked before opening: opening a pipe waits for a writer
+            raise MalformedFileError(f"{path.name}: not a regular file")
+        if info.st_size == 0:
+            raise MalformedFileError(f"{path.name}: the file is empty (0 bytes)")
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as e:
+        raise UsageError(f"cannot read {path}: {e.strerror or e}") from e
