@@ -1,0 +1,26 @@
+"""Qwen 3: the Llama block with each head of q and k normalised before it rotates.  arXiv:2505.09388."""
+
+from llmc.frontend.arch import DECODER, Architecture, biases
+from llmc.frontend.layers import Step, attention, residual, rms_norm, swiglu
+from llmc.frontend.weights import Weights
+from llmc.ir.graph import Value
+
+
+def block(s: Step, x: Value, w: Weights) -> Value:
+    """x: [T, hidden] -> [T, hidden]."""
+    x = residual(s, x, attention(s, rms_norm(s, x, w.vector("attn.norm", s.config.hidden)), w, qk_norm=True))
+    return residual(s, x, swiglu(s, rms_norm(s, x, w.vector("ffn.norm", s.config.hidden)), w))
+
+
+QWEN3 = Architecture(
+    gguf="qwen3",
+    papers="arXiv:2505.09388",
+    weights={
+        **DECODER,
+        **biases("attn.q", "attn.k", "attn.v", "attn.out"),
+        "attn.q_norm": "blk.{i}.attn_q_norm.weight",
+        "attn.k_norm": "blk.{i}.attn_k_norm.weight",
+    },
+    rope="half",
+    block=block,
+)

@@ -1,0 +1,57 @@
+"""The tensors of one block, asked for by llmc's names and checked against the shape the config implies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.frontend.checkpoint import Checkpoint, Tensor
+from llmc.ir.graph import Builder, Value
+from llmc.ir.quant import DenseFormat
+from llmc.ir.types import TensorType
+
+
+@dataclass
+class Weights:
+    """`names` maps llmc's names to the checkpoint's; `{i}` stands for the layer. Remembers which tensors were used."""
+
+    builder: Builder
+    checkpoint: Checkpoint
+    names: Mapping[str, str]
+    layer: int = 0
+    used: set[str] = field(default_factory=set)
+
+    def at(self, layer: int) -> Weights:
+        return Weights(self.builder, self.checkpoint, self.names, layer, self.used)
+
+    def has(self, name: str) -> bool:
+        return self._name(name) in self.checkpoint.tensors
+
+    def matrix(self, name: str, rows: int, columns: int) -> Value:
+        """A weight [rows, columns] in its own format."""
+        tensor = self._tensor(name, (rows, columns))
+        return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
+
+    def vector(self, name: str, size: int) -> Value:
+        """Norm weights and biases: [size] of F32, F16 or BF16."""
+        tensor = self._tensor(name, (size,))
+        if not isinstance(tensor.format, DenseFormat):
+            raise UnsupportedModelError(f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16")
+        return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
+
+    def optional_vector(self, name: str, size: int) -> Value | None:
+        return self.vector(name, size) if name in self.names and self.has(name) else None
+
+    def _name(self, name: str) -> str:
+        return self.names[name].format(i=self.layer)
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        full = self._name(name)
+        if full not in self.checkpoint.tensors:
+            raise MalformedFileError(f"tensor {full} is missing")
+        tensor = self.checkpoint.tensors[full]
+        if tensor.shape != shape:
+            raise MalformedFileError(f"tensor {full} has shape {list(tensor.shape)} (rows first); the config implies {list(shape)}")
+        self.used.add(full)
+        return tensor
