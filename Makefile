@@ -1,0 +1,65 @@
+# Every stage is a target here, and CI only calls them. A fresh machine needs python3.11, make and gcc; the rest goes into .venv.
+#
+#   make demo     compile the bundled model and generate text         make check    ruff, mypy
+#   make test     every test this machine can run                     make bench    a synthetic 1B model: compile, measure, print JSON
+#   make test-pure  the quick tests, without TVM or a C compiler      make golden   rewrite golden files
+#   make test-qemu  the portable artifact as older processors (apt)   make readme   rewrite the README's table of what is supported
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PY := $(BIN)/python
+DEMO := build/demo.llmc
+MODEL := examples/pydocs-q4_k_m.gguf
+BENCH_MODEL ?= llama-1b
+BENCH_KIND ?= q4_k_m
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test test-pure test-qemu check types bench golden readme clean
+
+$(PY):
+	$(PYTHON) -m venv .venv
+
+.venv/.user: pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/.dev: pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	touch $@ .venv/.user
+
+demo: .venv/.user
+	$(BIN)/llmc compile $(MODEL) --target cpu:native -o $(DEMO)
+	$(BIN)/llmc run $(DEMO) -p "The following example shows how to" -n 48
+	@echo
+	@echo "The artifact is $(DEMO): $(BIN)/llmc run $(DEMO) -p TEXT runs it again, $(BIN)/llmc inspect $(DEMO) says what is inside."
+
+test: .venv/.dev
+	$(PY) -m pytest
+
+test-pure: .venv/.dev
+	$(PY) -m pytest tests/ir tests/frontend tests/passes tests/cli tests/test_architecture.py -m "not compiles"
+
+test-qemu: .venv/.dev
+	command -v qemu-x86_64 || (apt-get update && apt-get install -y qemu-user)
+	$(PY) -m pytest tests/e2e/test_qemu.py -m qemu
+
+check: types
+	$(BIN)/ruff check .
+
+# mypy cannot see through the package map, so it reads a view of the tree as it is installed: build/view/llmc.
+types: .venv/.dev
+	rm -rf build/view && mkdir -p build/view/llmc
+	ln -s $(addprefix $(CURDIR)/,$(wildcard compiler/*) frontend passes codegen runtime templates) build/view/llmc
+	MYPYPATH=build/view $(PY) -m mypy -p llmc
+
+bench: .venv/.dev
+	$(PY) -m benchmarks.bench $(BENCH_MODEL) $(BENCH_KIND)
+
+golden: .venv/.dev
+	$(PY) -m pytest tests --bless -m golden
+
+readme: .venv/.user
+	$(PY) -m tests.readme_table
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
