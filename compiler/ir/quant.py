@@ -181,7 +181,7 @@ def _unpack(f: Field, stored: Bytes) -> NDArray[Any]:
     mask = words.dtype.type(int.from_bytes(bytes([(1 << f.bits) - 1] * words.itemsize), "little"))
     for i in range(per_byte):
         values = (words >> words.dtype.type(i * f.bits)) & mask
-        out[:, :, i, :] = values.view(np.uint8).reshape(blocks, -1, f.plane)
+        out[:, :, i, :] = values.view(np.uint8).reshape(out.shape[0], out.shape[1], f.plane)
     return out.reshape(blocks, f.count)
 
 
