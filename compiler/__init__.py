@@ -10,11 +10,6 @@ Functions import what they need when they are called: `import llmc` costs nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
 from llmc.errors import (
     DeviceError,
     LlmcError,
@@ -24,17 +19,22 @@ from llmc.errors import (
     UsageError,
 )
 
+TYPE_CHECKING = False  # typing's own costs 3 ms, and `llmc run` passes through here
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from os import PathLike
+    from typing import Any, Literal
+
     from llmc.driver import CompileResult
     from llmc.runtime.binding import Model
+
+    Progress = Callable[[str, float, float], None]
 
 __version__ = "0.1.0"
 __all__ = [
     "DeviceError", "LlmcError", "MalformedFileError", "ToolchainError", "UnsupportedModelError", "UsageError",
     "compile", "inspect", "load", "load_tokenizer", "verify",
 ]  # fmt: skip
-
-Progress = Callable[[str, float, float], None]
 
 
 def compile(
@@ -57,6 +57,8 @@ def compile(
 
     Raises UnsupportedModelError, MalformedFileError, ToolchainError or UsageError.
     """
+    from pathlib import Path
+
     from llmc import driver
 
     targets = [target] if isinstance(target, str) else [*target]
@@ -74,6 +76,8 @@ def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | No
 
     Raises MalformedFileError for no sound artifact, ToolchainError where the machine runs none of its levels, DeviceError.
     """
+    from pathlib import Path
+
     from llmc.runtime import binding
 
     return binding.load(Path(path), threads=threads, isa=isa, context=context)
@@ -81,6 +85,8 @@ def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | No
 
 def inspect(path: str | PathLike[str], *, context: int | None = None) -> dict[str, Any]:
     """What a checkpoint or an artifact holds: configuration, tensors, formats, sizes, the memory it needs at `context` tokens."""
+    from pathlib import Path
+
     from llmc import inspection
 
     return inspection.inspect(Path(path), context=context)
@@ -88,6 +94,8 @@ def inspect(path: str | PathLike[str], *, context: int | None = None) -> dict[st
 
 def verify(path: str | PathLike[str]) -> list[str]:
     """Hashes every file of an artifact; one line for each difference from its manifest, none when it is whole."""
+    from pathlib import Path
+
     from llmc import artifact
 
     return artifact.verify(Path(path))

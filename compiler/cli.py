@@ -6,7 +6,6 @@ those of llmc.errors, and 130 after an interrupt.
 
 import errno
 import json
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -151,8 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = "--json" in arguments
     try:
         return int(commands.main(arguments, prog_name="llmc", standalone_mode=False) or 0)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at exit
+    except SystemExit:  # how click ends when the reader of stdout has gone away: nobody is left to be told anything
         return 0
     except BaseException as error:
         verbose = not {"-v", "--verbose"}.isdisjoint(arguments)

@@ -1,11 +1,17 @@
 """Progress of a long command on stderr: bars on a terminal, one line per phase with -v elsewhere, silence otherwise."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from llmc import Progress, debug
+from llmc import debug
+
+if TYPE_CHECKING:
+    from llmc import Progress
 
 
 @contextmanager

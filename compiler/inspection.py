@@ -1,0 +1,143 @@
+"""`llmc inspect`: what a checkpoint or an artifact holds, and the memory it needs. Reads headers and manifests, never weights.
+
+A checkpoint is read as carefully as for compiling, and one that llmc cannot compile is still described.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmc.errors import MalformedFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from llmc.frontend.checkpoint import Checkpoint
+
+KV_BYTES = {"int8": 2, "f32": 4}  # of one cached value, by --activations: f16 beside int8, f32 beside f32
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. `kv` is the cache of one sequence of `context` tokens."""
+
+    context: int
+    weights: int
+    kv_per_token: int
+    kv: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv
+
+
+def inspect(path: Path, *, context: int | None = None) -> dict[str, Any]:
+    """A description of `path` that can be printed as JSON; "kind" is "checkpoint" or "artifact".
+
+    context is in tokens; None takes the model's own. Raises MalformedFileError or UnsupportedModelError.
+    """
+    if path.is_dir():
+        return _artifact(path, context)
+    return _checkpoint(path, context)
+
+
+def _checkpoint(path: Path, context: int | None) -> dict[str, Any]:
+    from llmc.frontend import arch
+    from llmc.frontend.gguf import read_gguf
+
+    with read_gguf(path) as checkpoint:
+        config, why_not = _config(checkpoint)
+        tensors = [
+            {"name": t.name, "shape": [*t.shape], "format": t.format.name, "bytes": t.nbytes} for t in checkpoint.tensors.values()
+        ]
+        known = checkpoint.architecture in arch.find()
+        return {
+            "kind": "checkpoint",
+            "path": str(path),
+            "container": "gguf",
+            "files": [f.name for f in checkpoint.files],
+            "name": checkpoint.string("general.name", default=None),
+            "architecture": checkpoint.architecture,
+            "supported": known and why_not is None,
+            "why_not": why_not or (None if known else f"llmc does not know the architecture {checkpoint.architecture}"),
+            "config": config,
+            **_sizes(tensors),
+            "memory": _memory(config, sum(t["bytes"] for t in tensors), context),
+            "tensors": tensors,
+        }
+
+
+def _config(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, str | None]:
+    """The hyper-parameters, or why llmc cannot make sense of them: another family has other keys."""
+    from llmc.frontend.config import read_config
+
+    try:
+        return asdict(read_config(checkpoint)), None
+    except (UnsupportedModelError, MalformedFileError) as error:
+        return None, error.message
+
+
+def _sizes(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many weights there are, in how many bytes, and the share of each format."""
+    count: Counter[str] = Counter()
+    nbytes: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    for t in tensors:
+        n = 1
+        for d in t["shape"]:
+            n *= d
+        count[t["format"]] += 1
+        nbytes[t["format"]] += t["bytes"]
+        weights[t["format"]] += n
+    total = weights.total()
+    return {
+        "weights": total,
+        "bytes": nbytes.total(),
+        "bits_per_weight": round(8 * nbytes.total() / total, 3) if total else None,
+        "formats": [
+            {"format": f, "tensors": count[f], "weights": weights[f], "bytes": nbytes[f]} for f, _ in nbytes.most_common()
+        ],
+    }
+
+
+def _memory(config: dict[str, Any] | None, weights: int, context: int | None, activations: str = "int8") -> dict[str, int] | None:
+    """The estimate for one sequence; None where the geometry of the cache is not known."""
+    if config is None:
+        return None
+    per_token = 2 * config["layers"] * config["kv_heads"] * config["head_dim"] * KV_BYTES[activations]
+    tokens = context or config["context"]
+    memory = Memory(tokens, weights, per_token, per_token * tokens)
+    return {**asdict(memory), "total": memory.total}
+
+
+def _artifact(path: Path, context: int | None) -> dict[str, Any]:
+    from llmc import artifact
+
+    manifest = artifact.read_manifest(path)
+    return manifest
+
+
+def text(result: dict[str, Any], *, verbose: bool = False) -> str:
+    """The description for a reader; every tensor with `verbose`."""
+    lines = [", ".join(filter(None, (f"{result['path']}: {result['kind']}", result["architecture"], result["name"])))]
+    if result.get("why_not"):
+        lines.append(f"llmc cannot compile it: {result['why_not']}")
+    lines.append(f"{result['weights']:,} weights, {_size(result['bytes'])}, {result['bits_per_weight']} bits per weight")
+    lines += [f"  {f['format']:<8} {f['tensors']:>5} tensors  {_size(f['bytes']):>10}" for f in result["formats"]]
+    m = result["memory"]
+    if m:
+        kv = f"{_size(m['kv'])} of KV cache ({_size(m['kv_per_token'])} a token)"
+        lines.append(f"memory at {m['context']:,} tokens: {_size(m['weights'])} of weights + {kv} = {_size(m['total'])}")
+    for t in result["tensors"] if verbose else ():
+        lines.append(f"  {t['name']:<40} {t['format']:<8} {'x'.join(map(str, t['shape'])):>16}  {_size(t['bytes']):>10}")
+    return "\n".join(lines)
+
+
+def _size(nbytes: float) -> str:
+    """1,234,567 -> 1.2 MB"""
+    for unit in ("B", "kB", "MB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.2f} GB"
