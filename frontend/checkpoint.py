@@ -25,11 +25,11 @@ Bytes = NDArray[np.uint8]
 D = TypeVar("D")
 
 
-class _Required:
+class Required:
     """Type of REQUIRED, the default of a getter whose key must be there."""
 
 
-REQUIRED: Final = _Required()
+REQUIRED: Final = Required()
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Checkpoint:
         self._maps = tuple(maps)
         self.architecture = self.string("general.architecture")
 
-    def integer(self, key: str, low: int, high: int, default: D | _Required = REQUIRED) -> int | D:
+    def integer(self, key: str, low: int, high: int, default: D | Required = REQUIRED) -> int | D:
         """An integer of any width, low <= value <= high."""
         value = self._get(key)
         if value is None:
@@ -104,7 +104,7 @@ class Checkpoint:
             raise self.wrong(key, f"is {value}, expected {low} to {high}")
         return value
 
-    def number(self, key: str, default: D | _Required = REQUIRED, *, low: float = -math.inf, high: float = math.inf) -> float | D:
+    def number(self, key: str, default: D | Required = REQUIRED, *, low: float = -math.inf, high: float = math.inf) -> float | D:
         """A finite floating-point number, low <= value <= high."""
         value = self._get(key)
         if value is None:
@@ -115,7 +115,7 @@ class Checkpoint:
             raise self.wrong(key, f"is {value}, expected a finite number" + (f" from {low} to {high}" if low > -math.inf else ""))
         return value
 
-    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+    def flag(self, key: str, default: D | Required = REQUIRED) -> bool | D:
         value = self._get(key)
         if value is None:
             return self._default(key, default)
@@ -123,7 +123,7 @@ class Checkpoint:
             raise self._wrong_type(key, "a boolean")
         return value
 
-    def string(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+    def string(self, key: str, default: D | Required = REQUIRED) -> str | D:
         value = self._get(key)
         if value is None:
             return self._default(key, default)
@@ -131,7 +131,7 @@ class Checkpoint:
             raise self._wrong_type(key, "a string")
         return value
 
-    def integers(self, key: str, low: int, high: int, default: D | _Required = REQUIRED) -> tuple[int, ...] | D:
+    def integers(self, key: str, low: int, high: int, default: D | Required = REQUIRED) -> tuple[int, ...] | D:
         """An array of integers, each low <= value <= high; a single integer is an array of one."""
         value = self._get(key)
         if value is None:
@@ -145,7 +145,7 @@ class Checkpoint:
             raise self.wrong(key, f"holds {value[outside[0]]} at index {outside[0]}, expected {low} to {high}")
         return tuple(value.tolist())
 
-    def numbers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.float64] | D:
+    def numbers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.float64] | D:
         """An array of floating-point numbers, none of them NaN."""
         value = self._get(key)
         if value is None:
@@ -157,7 +157,7 @@ class Checkpoint:
             raise self.wrong(key, f"holds NaN at index {nan[0]}")
         return value.astype(np.float64)
 
-    def strings(self, key: str, default: D | _Required = REQUIRED) -> list[str] | D:
+    def strings(self, key: str, default: D | Required = REQUIRED) -> list[str] | D:
         """An array of UTF-8 strings. A string that is not UTF-8 is refused by its index."""
         value = self._get(key)
         if value is None:
@@ -210,8 +210,8 @@ class Checkpoint:
     def _get(self, key: str) -> Value | None:
         return self.keys.get(key)
 
-    def _default(self, key: str, default: D | _Required) -> D:
-        if isinstance(default, _Required):
+    def _default(self, key: str, default: D | Required) -> D:
+        if isinstance(default, Required):
             raise MalformedFileError(f"{self.path.name}: key {quoted(key)} is missing")
         return default
 

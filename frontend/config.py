@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.checkpoint import Checkpoint
+from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
 from llmc.frontend.rope import RopeScaling
 
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
@@ -37,15 +37,16 @@ def read_config(checkpoint: Checkpoint) -> Config:
     arch = checkpoint.architecture
     reader = _Keys(checkpoint, arch)
     _refuse_experts(reader)
-    hidden, heads = reader.integer("embedding_length"), reader.integer("attention.head_count")
-    kv_heads = reader.integer("attention.head_count_kv", default=heads)
+    layers = _layers(reader, checkpoint)
+    hidden, heads = reader.integer("embedding_length"), reader.of_layers("attention.head_count", layers)
+    kv_heads = reader.of_layers("attention.head_count_kv", layers, default=heads)
     if heads % kv_heads:
         raise MalformedFileError(f"{arch}.attention.head_count_kv is {kv_heads}, which does not divide head_count {heads}")
     head_dim = _head_dim(reader, hidden, heads)
     return Config(
         hidden=hidden,
-        intermediate=reader.integer("feed_forward_length"),
-        layers=_layers(reader, checkpoint),
+        intermediate=reader.of_layers("feed_forward_length", layers),
+        layers=layers,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -68,25 +69,23 @@ class _Keys:
     checkpoint: Checkpoint
     arch: str
 
-    def integer(self, key: str, *, low: int = 1, high: int = MAX_DIM, default: int | None = None) -> int:
-        """One number; an array is accepted when all layers agree."""
-        name = f"{self.arch}.{key}"
-        if isinstance(self.checkpoint.keys.get(name), (int, type(None))):
-            return self.checkpoint.integer(name, low, high, default=default)
-        values = set(self.checkpoint.integers(name))
-        if len(values) != 1:
-            raise UnsupportedModelError(f"{name} differs between layers, which llmc cannot compile")
-        (value,) = values
-        if not low <= value <= high:
-            raise MalformedFileError(f"{name} is {value}; it must be {low} to {high}")
-        return int(value)
+    def integer(self, key: str, *, low: int = 1, high: int = MAX_DIM, default: int | Required = REQUIRED) -> int:
+        return self.checkpoint.integer(f"{self.arch}.{key}", low, high, default)
 
-    def number(self, key: str, *, low: float, high: float, default: float | None = None) -> float:
+    def of_layers(self, key: str, layers: int, *, default: int | Required = REQUIRED) -> int:
+        """One number, or an array with one for each layer, all of which agree."""
         name = f"{self.arch}.{key}"
-        value = self.checkpoint.number(name, default=default)
-        if not low <= value <= high:
-            raise MalformedFileError(f"{name} is {value}; it must be {low} to {high}")
-        return value
+        if name not in self.checkpoint.keys and not isinstance(default, Required):
+            return default
+        values = self.checkpoint.integers(name, 1, MAX_DIM)
+        if len(values) not in (1, layers):
+            raise MalformedFileError(f"{name} has {len(values)} elements; expected one, or one for each of {layers} layers")
+        if len(set(values)) != 1:
+            raise UnsupportedModelError(f"{name} differs between layers, which llmc cannot compile")
+        return values[0]
+
+    def number(self, key: str, *, low: float, high: float, default: float | Required = REQUIRED) -> float:
+        return self.checkpoint.number(f"{self.arch}.{key}", default, low=low, high=high)
 
     def factor(self, key: str) -> float | None:
         """A multiplier, or None where the checkpoint has none (absent or zero)."""
@@ -96,13 +95,16 @@ class _Keys:
 def _refuse_experts(reader: _Keys) -> None:
     experts = reader.integer("expert_count", low=0, default=0)
     if experts:
+        reader.integer("expert_used_count", high=experts)
         raise UnsupportedModelError(f"{reader.arch}.expert_count is {experts}: mixture-of-experts models cannot be compiled yet")
 
 
 def _layers(reader: _Keys, checkpoint: Checkpoint) -> int:
     layers = reader.integer("block_count", high=(1 << 32) - 1)
     if layers > len(checkpoint.tensors):
-        raise MalformedFileError(f"{reader.arch}.block_count is {layers}, but the file has {len(checkpoint.tensors)} tensors in all")
+        raise MalformedFileError(
+            f"{reader.arch}.block_count is {layers}, but the file has {len(checkpoint.tensors)} tensors in all"
+        )
     return layers
 
 
@@ -110,7 +112,9 @@ def _head_dim(reader: _Keys, hidden: int, heads: int) -> int:
     head_dim = reader.integer("attention.key_length", high=4096, default=max(hidden // heads, 1))
     value_dim = reader.integer("attention.value_length", high=4096, default=head_dim)
     if "attention.key_length" not in _own_keys(reader) and hidden % heads:
-        raise MalformedFileError(f"{reader.arch}.attention.head_count is {heads}, which does not divide embedding_length {hidden}")
+        raise MalformedFileError(
+            f"{reader.arch}.attention.head_count is {heads}, which does not divide embedding_length {hidden}"
+        )
     if value_dim != head_dim:
         raise UnsupportedModelError(f"{reader.arch}.attention.value_length {value_dim} differs from key_length {head_dim}")
     if head_dim % 2:
@@ -125,7 +129,9 @@ def _own_keys(reader: _Keys) -> set[str]:
 def _rope_dims(reader: _Keys, head_dim: int) -> int:
     dims = reader.integer("rope.dimension_count", low=0, default=head_dim)
     if dims > head_dim or dims % 2:
-        raise MalformedFileError(f"{reader.arch}.rope.dimension_count is {dims}; it must be even and at most the head dimension {head_dim}")
+        raise MalformedFileError(
+            f"{reader.arch}.rope.dimension_count is {dims}; it must be even and at most the head dimension {head_dim}"
+        )
     return dims
 
 
@@ -140,7 +146,9 @@ def _scaling(reader: _Keys) -> RopeScaling:
         kind,
         factor,
         original_context=reader.integer(
-            "rope.scaling.original_context_length", default=reader.integer("context_length", high=(1 << 32) - 1), high=(1 << 32) - 1
+            "rope.scaling.original_context_length",
+            default=reader.integer("context_length", high=(1 << 32) - 1),
+            high=(1 << 32) - 1,
         ),
         attention_factor=reader.factor("rope.scaling.attn_factor") or 1.0,
         beta_fast=reader.factor("rope.scaling.yarn_beta_fast") or 32.0,

@@ -111,7 +111,7 @@ def read_part(path: Path, file: int, vocabulary_only: bool) -> Part:
     c = _Cursor(path, map_file(path))
     _check_magic(c)
     tensor_count = _count(c, "tensor count", MAX_TENSORS, SMALLEST_TENSOR if not vocabulary_only else 0)
-    key_count = _count(c, "key count", MAX_KEYS, SMALLEST_KEY)
+    key_count = _count(c, "kv count", MAX_KEYS, SMALLEST_KEY)
     keys: dict[str, Value] = {}
     for i in range(key_count):
         _read_key(c, keys, f"key {i + 1} of {key_count}")

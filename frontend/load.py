@@ -13,7 +13,7 @@ import numpy as np
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import arch as architectures
 from llmc.frontend.arch import Architecture
-from llmc.frontend.checkpoint import Checkpoint
+from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.config import Config, read_config
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.layers import Step, rms_norm
@@ -26,7 +26,12 @@ from llmc.ir.quant import dequantize
 from llmc.ir.types import TensorType
 
 STEP_TOKENS = 128
-MODEL_NAMES = {"embedding": "token_embd.weight", "norm": "output_norm.weight", "head": "output.weight", "rope_factors": "rope_freqs.weight"}
+MODEL_NAMES = {
+    "embedding": "token_embd.weight",
+    "norm": "output_norm.weight",
+    "head": "output.weight",
+    "rope_factors": "rope_freqs.weight",
+}
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,20 @@ class Model:
 def open_model(path: Path, *, pre: str | None = None) -> Model:
     """Reads and checks a checkpoint and builds its graph.
 
-    Raises MalformedFileError (the file contradicts itself) or UnsupportedModelError (llmc cannot compile it), naming key or tensor.
+    Raises MalformedFileError (the file contradicts itself) or UnsupportedModelError (llmc cannot compile it), naming the key
+    or the tensor.
     """
     checkpoint = read_gguf(path)
     known = architectures.find()
     if checkpoint.architecture not in known:
         raise UnsupportedModelError(
-            f"architecture {checkpoint.architecture[:64]!r} is not one llmc can compile", hint="known architectures: " + ", ".join(sorted(known))
+            f"general.architecture is {quoted(checkpoint.architecture)}, which llmc cannot compile",
+            hint="known architectures: " + ", ".join(sorted(known)),
         )
     architecture = known[checkpoint.architecture]
     config = read_config(checkpoint)
     tokenizer = compile_tokenizer(checkpoint, pre)
+    checkpoint.string("tokenizer.chat_template", default=None)  # carried as it is; what is no text is refused here
     vocab = _vocabulary(checkpoint)
     return Model(checkpoint, architecture, config, vocab, build(checkpoint, architecture, config, vocab), tokenizer)
 
@@ -74,7 +82,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
         s.layer = layer
         x = architecture.block(s, x, w.at(layer))
     logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
-    _refuse_unused(w)
+    _refuse_unused(w, config)
     return b.graph(logits, s.kv)
 
 
@@ -88,7 +96,7 @@ def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
 
 
 def _rope_table(b: Builder, w: Weights, config: Config, positions: Value) -> Value | None:
-    """cos and sin of every token's position, shared by all layers; the checkpoint's per-frequency factors divide the frequencies."""
+    """cos and sin of every token's position, shared by all layers; the checkpoint's factors divide the frequencies."""
     if config.rope_dims == 0:
         return None
     values, scale = frequencies(config.rope_dims, config.rope_base, config.rope_scaling)
@@ -130,9 +138,10 @@ def _refuse_missing(w: Weights, config: Config) -> None:
         raise MalformedFileError(f"missing tensors: {shown}")
 
 
-def _refuse_unused(w: Weights) -> None:
+def _refuse_unused(w: Weights, config: Config) -> None:
     """A tensor nobody asked for would change the result if it meant something: refuse it."""
     unused = sorted(w.checkpoint.tensors.keys() - w.used)
     if unused:
         shown = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
-        raise MalformedFileError(f"tensors no layer of architecture {w.checkpoint.architecture!r} uses: {shown}")
+        arch = w.checkpoint.architecture
+        raise MalformedFileError(f"tensors no layer of architecture {arch} with {arch}.block_count {config.layers} uses: {shown}")

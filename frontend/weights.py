@@ -11,6 +11,8 @@ from llmc.ir.graph import Builder, Value
 from llmc.ir.quant import DenseFormat
 from llmc.ir.types import TensorType
 
+SIZE_KEYS = ("embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv", "attention.key_length")
+
 
 @dataclass
 class Weights:
@@ -37,7 +39,9 @@ class Weights:
         """Norm weights and biases: [size] of F32, F16 or BF16."""
         tensor = self._tensor(name, (size,))
         if not isinstance(tensor.format, DenseFormat):
-            raise UnsupportedModelError(f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16")
+            raise UnsupportedModelError(
+                f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16"
+            )
         return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
 
     def optional_vector(self, name: str, size: int) -> Value | None:
@@ -52,6 +56,13 @@ class Weights:
             raise MalformedFileError(f"tensor {full} is missing")
         tensor = self.checkpoint.tensors[full]
         if tensor.shape != shape:
-            raise MalformedFileError(f"tensor {full} has shape {list(tensor.shape)} (rows first); the config implies {list(shape)}")
+            raise MalformedFileError(
+                f"tensor {full} has shape {list(tensor.shape)} (rows first), but the keys imply {list(shape)}: {self._sizes()}"
+            )
         self.used.add(full)
         return tensor
+
+    def _sizes(self) -> str:
+        """The keys that shapes follow from, for a message."""
+        keys = (f"{self.checkpoint.architecture}.{key}" for key in SIZE_KEYS)
+        return ", ".join(f"{key} {self.checkpoint.keys[key]}" for key in keys if isinstance(self.checkpoint.keys.get(key), int))
