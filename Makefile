@@ -37,7 +37,7 @@ test: .venv/.dev
 	$(PY) -m pytest
 
 test-pure: .venv/.dev
-	$(PY) -m pytest tests/ir tests/frontend tests/passes tests/cli tests/test_architecture.py -m "not compiles"
+	$(PY) -m pytest tests/ir tests/frontend tests/passes tests/cli tests/test_architecture.py
 
 test-qemu: .venv/.dev
 	command -v qemu-x86_64 || (apt-get update && apt-get install -y qemu-user)
@@ -56,7 +56,7 @@ bench: .venv/.dev
 	$(PY) -m benchmarks.bench $(BENCH_MODEL) $(BENCH_KIND)
 
 golden: .venv/.dev
-	$(PY) -m pytest tests --bless -m golden
+	$(PY) -m pytest tests/ir tests/passes tests/codegen --bless
 
 readme: .venv/.user
 	$(PY) -m tests.readme_table

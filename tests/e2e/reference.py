@@ -1,0 +1,78 @@
+"""Recorded logits of small models, made by other engines (transformers, llama.cpp), and how far from them we may be."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Compiled = Callable[..., Path]  # compiled(source, activations="int8", target="cpu:native") -> artifact
+
+FAMILIES = ["granite", "llama", "llama_bias", "llama_f32", "mistral", "qwen2", "qwen3", "smollm3"]
+FORMATS = ["IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_M", "Q5_0", "Q5_1", "Q5_K_M", "Q6_K", "Q8_0"]
+FIXTURES = [*FAMILIES, *(f"q_{name}" for name in FORMATS)]
+KL_WITHOUT_RECORD = 0.01  # mean KL allowed with int8 activations where the fixture records none
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One fixture: model.gguf, ref.npz (f32 compute), meta.json (tolerances)."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.gguf"
+
+    @cached_property
+    def data(self) -> dict[str, NDArray[Any]]:
+        with np.load(self.folder / "ref.npz") as file:
+            return dict(file)
+
+    @cached_property
+    def tolerance(self) -> dict[str, float]:
+        tolerance: dict[str, float] = json.loads((self.folder / "meta.json").read_text())["tolerance"]
+        return tolerance
+
+    @property
+    def f32_max_abs(self) -> float:
+        return self.tolerance["f32_max_abs"]
+
+    @property
+    def int8_kl_mean(self) -> float:
+        """Twice what the fixture's own engine loses to int8 activations."""
+        recorded = self.tolerance.get("int8act_kl_mean")
+        return KL_WITHOUT_RECORD if recorded is None else 2 * recorded
+
+    def tokens(self, i: int) -> list[int]:
+        ids: list[int] = self.data[f"tokens_{i}"].tolist()
+        return ids
+
+    @property
+    def sequences(self) -> range:
+        return range(int(self.data["n_seq"]))
+
+    def pairs(self, logits: Callable[[list[int]], Logits]) -> Iterator[tuple[Logits, Logits]]:
+        """(recorded, computed) [positions, V]: every position of the first sequence, the last one of the others."""
+        for i in self.sequences:
+            recorded = self.data.get(f"logits_all_{i}", self.data[f"logits_last_{i}"][None])
+            yield recorded, logits(self.tokens(i))[-len(recorded) :]
+
+
+def log_softmax(x: Logits) -> NDArray[np.float64]:
+    """[positions, V], in f64."""
+    shifted = x.astype(np.float64) - x.max(-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result
+
+
+def kl(recorded: Logits, computed: Logits) -> NDArray[np.float64]:
+    """KL divergence of each position, in nats: [positions]."""
+    p, q = log_softmax(recorded), log_softmax(computed)
+    divergence: NDArray[np.float64] = (np.exp(p) * (p - q)).sum(-1)
+    return divergence

@@ -1,0 +1,40 @@
+"""The README's table of what is supported, made from `llmc formats --json`. `make readme` rewrites it, a test says when to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- supported: make readme -->\n", "<!-- end -->\n"
+
+
+def table(supported: dict[str, Any]) -> str:
+    """The Markdown between the marks."""
+    names = ", ".join(f"{f['name'].upper()} ({f['bits_per_weight']:g})" for f in supported["formats"])
+    rows = [
+        ("files", ", ".join(c.upper() for c in supported["containers"])),
+        ("architectures", ", ".join(a["name"] for a in supported["architectures"])),
+        ("weight formats (bits per weight)", names),
+        ("targets", ", ".join(f"`{t['name']}`" for t in supported["targets"])),
+    ]
+    return "".join(f"| {a} | {b} |\n" for a, b in [("what", "supported"), ("---", "---"), *rows])
+
+
+def listed() -> dict[str, Any]:
+    """What `llmc formats` and `llmc targets` say."""
+    documents = [subprocess.run([sys.executable, "-m", "llmc", c, "--json"], capture_output=True, check=True).stdout
+                 for c in ("formats", "targets")]  # fmt: skip
+    return json.loads(documents[0]) | json.loads(documents[1])
+
+
+def rewritten(text: str) -> str:
+    """README text with a new table."""
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return before + BEGIN + table(listed()) + END + after
+
+
+if __name__ == "__main__":
+    README.write_text(rewritten(README.read_text()))
