@@ -3,6 +3,7 @@
 #   make demo     compile the bundled model and generate text         make check    ruff, mypy
 #   make test     every test this machine can run                     make bench    a synthetic 1B model: compile, measure, print JSON
 #   make test-pure  the quick tests, without TVM or a C compiler      make golden   rewrite golden files
+#   make wheel    build the wheel, install it elsewhere, use it      make clean    remove what was built, not .venv
 #   make test-qemu  the portable artifact as older processors (apt)   make readme   rewrite the README's table of what is supported
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -14,7 +15,7 @@ BENCH_MODEL ?= llama-1b
 BENCH_KIND ?= q4_k_m
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-pure test-qemu check types bench golden readme clean
+.PHONY: demo test test-pure test-qemu check types wheel bench golden readme clean
 
 $(PY):
 	$(PYTHON) -m venv .venv
@@ -51,6 +52,13 @@ types: .venv/.dev
 	rm -rf build/view && mkdir -p build/view/llmc
 	ln -s $(addprefix $(CURDIR)/,$(wildcard compiler/*) frontend passes codegen runtime templates) build/view/llmc
 	MYPYPATH=build/view $(PY) -m mypy -p llmc
+
+# What a user gets: the wheel, in a virtual environment of its own, away from the tree.
+wheel: .venv/.user
+	rm -rf build/wheel && $(PY) -m pip wheel --quiet --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/wheel/venv && build/wheel/venv/bin/pip install --quiet build/wheel/*.whl
+	cd build/wheel && venv/bin/llmc compile $(CURDIR)/$(MODEL) --target cpu:native -o demo.llmc
+	cd build/wheel && venv/bin/llmc run demo.llmc -p "The following example shows how to" -n 16
 
 bench: .venv/.dev
 	$(PY) -m benchmarks.bench $(BENCH_MODEL) $(BENCH_KIND)

@@ -7,7 +7,9 @@ those of llmc.errors, and 130 after an interrupt.
 import errno
 import json
 import sys
+import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,13 @@ def compile_command(
     """Compile the checkpoint MODEL into an artifact."""
     from llmc import progress
 
-    out = output or Path(f"{model.stem}.llmc")
+    out, begun = output or Path(f"{model.stem}.llmc"), time.monotonic()
     with progress.shown(quiet=quiet, verbose=verbose) as report:
-        result = llmc.compile(model, out, target=targets, activations=activations, cc=cc, pre=pre, progress=report)
-    document = result.to_json()
-    took = sum(document["seconds"].values())
-    size = f"{document['weights_bytes'] / 1e6:.1f} MB of weights, {document['code_bytes'] / 1e6:.2f} MB of code"
-    _print(document, as_json, f"{out}: {size}, {took:.1f} s")
+        result = llmc.compile(model, out, targets=targets, activations=activations, cc=cc, pre=pre, progress=report)
+    sizes = {"weights_bytes": result.weights_bytes, "code_bytes": result.code_bytes}
+    document = {**asdict(result), "path": str(result.path), **sizes, "total_seconds": round(time.monotonic() - begun, 3)}
+    size = f"{result.weights_bytes / 1e6:.1f} MB of weights, {result.code_bytes / 1e6:.2f} MB of code"
+    _print(document, as_json, f"{out}: {size}, {document['total_seconds']:.1f} s")
 
 
 @commands.command("run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
