@@ -61,9 +61,9 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
         )
     architecture = known[checkpoint.architecture]
     config = read_config(checkpoint)
-    tokenizer = compile_tokenizer(checkpoint, pre)
     checkpoint.string("tokenizer.chat_template", default=None)  # carried as it is; what is no text is refused here
     vocab = _vocabulary(checkpoint)
+    tokenizer = compile_tokenizer(checkpoint, pre)
     return Model(checkpoint, architecture, config, vocab, build(checkpoint, architecture, config, vocab), tokenizer)
 
 

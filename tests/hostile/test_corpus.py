@@ -24,6 +24,7 @@ WORDS = {
     "trunc_in_first_key.gguf": "more than the file",
     "keylen_zero.gguf": "empty key",
     "name_64.gguf": "the name of tensor",
+    "token_surrogate.gguf": "tokenizer.ggml.tokens holds at index 280",
 }
 
 
