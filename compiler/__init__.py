@@ -41,7 +41,7 @@ def compile(
     source: str | PathLike[str],
     out: str | PathLike[str],
     *,
-    target: str | Sequence[str] = "cpu",
+    targets: Sequence[str] = ("cpu",),
     activations: Literal["int8", "f32"] = "int8",
     cc: str | None = None,
     pre: str | None = None,
@@ -49,7 +49,7 @@ def compile(
 ) -> CompileResult:
     """Compiles a checkpoint into the artifact directory `out`, replacing an artifact that is there.
 
-    target       "cpu" holds every instruction-set level, "cpu:native" this machine's best, "cpu:avx2" that; several are united
+    targets      "cpu" holds every instruction-set level, "cpu:native" this machine's best, "cpu:avx2" that; several are united
     activations  "int8" quantises them before each matrix product with weights of 8 bits or fewer, "f32" computes exactly
     cc           a C compiler and linker to use in place of ziglang's
     pre          the pre-tokenizer, where the file names none or one llmc does not know
@@ -61,9 +61,9 @@ def compile(
 
     from llmc import driver
 
-    targets = [target] if isinstance(target, str) else [*target]
+    wanted = [targets] if isinstance(targets, str) else [*targets]
     return driver.compile(
-        Path(source), Path(out), targets=targets, activations=activations, kv=None, cc=cc, pre=pre, progress=progress
+        Path(source), Path(out), targets=wanted, activations=activations, kv=None, cc=cc, pre=pre, progress=progress
     )
 
 

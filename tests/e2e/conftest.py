@@ -17,7 +17,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
         key = (source, activations, target)
         if key not in done:
             out = folder / f"{len(done)}.llmc"
-            llmc.compile(source, out, target=target, activations=activations)
+            llmc.compile(source, out, targets=[target], activations=activations)
             done[key] = out
         return done[key]
 
