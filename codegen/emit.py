@@ -1,0 +1,112 @@
+"""Plan to C: fills templates/model.c.j2. The text is the same for the same plan, whatever machine prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from llmc import __version__
+from llmc.codegen.kernels.base import KernelSpec, exported, prototype
+from llmc.codegen.kernels.linear import Linear
+from llmc.codegen.lower import Plan
+from llmc.target import Isa
+
+FEATURES = {
+    "x86-64-v2": "LLMC_CPU_X86_64_V2",
+    "avx2": "LLMC_CPU_LEVEL_AVX2",
+    "avx-vnni": "LLMC_CPU_LEVEL_AVX_VNNI",
+    "avx512-vnni": "LLMC_CPU_LEVEL_AVX512_VNNI",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file beside the library, as the library will ask for it: size in bytes, 32 bytes of identity."""
+
+    name: str
+    size: int
+    id: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the plan tells the runtime about the model besides the step itself. Lengths in tokens."""
+
+    model_name: str
+    vocab: int
+    hidden: int
+    layers: int
+    context: int
+    max_step_tokens: int
+    weights: File
+    tokenizer: File | None
+
+
+def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
+    """The C text of a model: step function, kernel tables of every level (ascending), facts."""
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
+        (files("llmc.templates") / "model.c.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        comment=_comment(facts.model_name),
+        version=__version__,
+        members=[_member(name, row) for name, row in plan.kernels.items()],
+        levels=[_level(plan, isa) for isa in isas],
+        constants=[(name, ", ".join(f"{x.hex()}f" for x in values)) for name, values in plan.constants.items()],
+        statements=plan.statements,
+        model_name=_string(facts.model_name),
+        vocab=facts.vocab,
+        vocab_padded=-(-facts.vocab // 16) * 16,
+        hidden=facts.hidden,
+        layers=plan.cache.layers,
+        context=facts.context,
+        max_step_tokens=facts.max_step_tokens,
+        arena=plan.arena,
+        page_bytes=plan.cache.page_bytes,
+        weights=_file(facts.weights),
+        tokenizer=_file(facts.tokenizer),
+    )
+
+
+def _member(name: str, row: tuple[KernelSpec, ...]) -> dict[str, Any]:
+    return {"name": name, "count": len(row), "type": function_type(row[0])}
+
+
+def function_type(spec: KernelSpec) -> str:
+    """The typedef of runtime/src/ops.h for a spec's kind; the C compiler checks the parameters against it."""
+    if isinstance(spec, Linear):
+        return f"llmc_linear_{spec.acts}_fn"
+    kind = type(spec).__name__
+    snake = "".join("_" + c.lower() if c.isupper() else c for c in kind).lstrip("_")
+    return f"llmc_{snake}_fn"
+
+
+def _level(plan: Plan, isa: Isa) -> dict[str, Any]:
+    rows = [[exported(spec, isa) for spec in row] for row in plan.kernels.values()]
+    return {
+        "name": isa.name,
+        "symbol": f"kernels_{isa.symbol}",
+        "features": FEATURES[isa.name],
+        "prototypes": [prototype(spec, isa) for spec in plan.specs],
+        "rows": [row[0] if len(row) == 1 else "{" + ", ".join(row) + "}" for row in rows],
+    }
+
+
+def _file(file: File | None) -> str:
+    if file is None:
+        return "{0}"
+    return f'{{"{file.name}", UINT64_C({file.size}), {{{", ".join(map(str, file.id))}}}}}'
+
+
+def _string(text: str) -> str:
+    """A C string literal of any text: bytes outside plain ASCII as octal escapes, which end after three digits."""
+    plain = set(range(32, 127)) - set(b'"\\?')
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'
+
+
+def _comment(text: str) -> str:
+    """The model's name, made harmless inside a comment."""
+    return "".join(c if c.isalnum() or c in " ._-" else "_" for c in text)[:80] or "model"

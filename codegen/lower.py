@@ -1,0 +1,377 @@
+"""Graph to plan: every node becomes one call of runtime/src/ops.h, and the kernels it needs join the plan's table.
+
+The graph comes from passes/pipeline.py: fused, with weight layouts, cache types and arena offsets (`at`) chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.attention import Attention
+from llmc.codegen.kernels.base import KernelSpec
+from llmc.codegen.kernels.embed import Embed
+from llmc.codegen.kernels.kv_append import KvAppend
+from llmc.codegen.kernels.linear import WIDTHS, Linear
+from llmc.codegen.kernels.norm import HeadNorm, Norm
+from llmc.codegen.kernels.rope import Rope, RopeTable
+from llmc.codegen.weights import WeightFile, place
+from llmc.ir.graph import SOURCES, Graph, Node, Value
+from llmc.ir.ops import group_weights
+from llmc.ir.types import DType, Format
+
+PAGE_TOKENS = 64
+KV_BYTES = {"f16": 2, "f32": 4}
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: str
+
+    @property
+    def layer_bytes(self) -> int:
+        return 2 * self.kv_heads * self.head_dim * PAGE_TOKENS * KV_BYTES[self.dtype]
+
+    @property
+    def page_bytes(self) -> int:
+        return self.layers * self.layer_bytes
+
+
+@dataclass
+class Plan:
+    """What the host template prints and the linker needs.
+
+    kernels    member of the kernel table -> its specs: one, or a row of variants
+    constants  name -> f32 elements, printed exactly
+    """
+
+    weights: WeightFile
+    cache: Cache
+    arena: int
+    statements: list[str] = field(default_factory=list)
+    kernels: dict[str, tuple[KernelSpec, ...]] = field(default_factory=dict)
+    constants: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> list[KernelSpec]:
+        return [spec for row in self.kernels.values() for spec in row]
+
+
+class NoKernelError(ValueError):
+    """An op without a kernel: the pass that removes it was left out (LLMC_PASSES), or the frontend made something new."""
+
+
+def lower(graph: Graph) -> Plan:
+    """The plan of a graph that has been through all passes. Raises NoKernelError naming the op."""
+    lowering = _Lowering(graph)
+    for node in graph.nodes:
+        if node.op in SOURCES:
+            continue
+        if node.op not in _RULES:
+            raise NoKernelError(f"op {node.op} has no kernel; LLMC_PASSES may have left out the pass that fuses it")
+        _RULES[node.op](lowering, node)
+    return lowering.plan
+
+
+_Rule = Callable[["_Lowering", Node], None]
+_RULES: dict[str, _Rule] = {}
+
+
+def _rule(*ops: str) -> Callable[[_Rule], _Rule]:
+    def register(rule: _Rule) -> _Rule:
+        _RULES.update(dict.fromkeys(ops, rule))
+        return rule
+
+    return register
+
+
+def _pad(n: int) -> int:
+    return -(-n // 16) * 16
+
+
+def _columns(value: Value) -> int:
+    return int(value.type.shape[-1])
+
+
+def _float(x: float) -> str:
+    """A C literal of exactly this f32."""
+    return f"{float(np.float32(x)).hex()}f"
+
+
+class _Lowering:
+    """C expressions for the values of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.plan = Plan(place(graph), _cache(graph), int(graph.attrs["arena"]))
+        self.at: dict[str, int] = {}
+        for node in graph.nodes:
+            if node.op not in SOURCES:
+                self.at.update((v.name, offset) for v, offset in zip(node.outputs, node.attrs["at"], strict=True))
+        self.inputs = {node.output.name: node.output.name for node in graph.of_kind("input")}
+        for node in graph.of_kind("constant"):
+            assert node.data is not None
+            self.plan.constants[_identifier(node.output.name)] = [float(x) for x in node.data.reshape(-1)]
+        self.constants = {node.output.name for node in graph.of_kind("constant")}
+
+    def call(self, function: str, *args: object) -> None:
+        """One op and the barrier after it."""
+        self.plan.statements.append(f"{function}(w, {', '.join(map(str, args))});")
+
+    def kernel(self, *specs: KernelSpec, member: str | None = None) -> str:
+        name = member or specs[0].symbol
+        self.plan.kernels[name] = specs
+        return f"k->{name}"
+
+    def tokens(self, value: Value) -> str:
+        return {"T": "s->n_tokens", "R": "s->n_rows"}[str(value.type.shape[0])]
+
+    def f32(self, value: Value) -> str:
+        """Pointer to f32 rows."""
+        if value == self.graph.results[0]:
+            return "s->logits"
+        if value.name in self.constants:
+            return _identifier(value.name)
+        return f"F({self.at[value.name]})"
+
+    def q8(self, value: Value) -> str:
+        bound, k = self.graph.bounds[str(value.type.shape[0])], _columns(value)
+        codes = self.at[value.name]
+        scales = codes + _align(bound * k)
+        return f"Q8({codes}, {scales}, {scales + _align(bound * (k // 32) * 4)})"
+
+    def weight(self, value: Value) -> str:
+        return f"W({self.plan.weights.offset(value)})"
+
+    def vector(self, value: Value | None) -> str:
+        return "NULL" if value is None else f"(const float *){self.weight(value)}"
+
+    def in_place(self, source: Value, target: Value) -> None:
+        """Kernels that update their operand need it where the result will be."""
+        if self.at[source.name] != self.at[target.name]:
+            self.call("llmc_op_copy", self.f32(source), self.f32(target), _pad(_columns(source)), self.tokens(source))
+            self.barrier()
+
+    def barrier(self) -> None:
+        self.plan.statements.append("llmc_barrier(w);")
+
+    def forms(self, node: Node, skip: int = 0) -> tuple[Value | None, Value | None]:
+        """(f32 result, q8 result) of a node with an `out` attribute, after `skip` other results."""
+        by_form = dict(zip(node.attrs.get("out", "f32").split("+"), node.outputs[skip:], strict=True))
+        return by_form.get("f32"), by_form.get("q8")
+
+    def activations(self, x: Value) -> str:
+        k = _columns(x)
+        if x.type.dtype is DType.Q8:
+            return f"&(llmc_activations){{.q8 = {self.q8(x)}, .k = {k}, .tokens = {self.tokens(x)}}}"
+        return f"&(llmc_activations){{.x = {self.f32(x)}, .ldx = {_pad(k)}, .k = {k}, .tokens = {self.tokens(x)}}}"
+
+    def linear(self, x: Value, weight: Value, bias: Value | None, y: str, ldy: int) -> str:
+        fmt = weight.type.dtype
+        assert not isinstance(fmt, DType)
+        table = self.linear_kernels(fmt, "q8" if x.type.dtype is DType.Q8 else "f32")
+        tiles = _pad(int(weight.type.shape[0])) // 16
+        return f"{{{table}, {self.weight(weight)}, {self.vector(bias)}, {y}, {tiles}, {ldy}}}"
+
+    def linear_kernels(self, fmt: Format, acts: str) -> str:
+        specs = tuple(Linear(fmt, acts, p) for p in WIDTHS)
+        return self.kernel(*specs, member=f"linear_{fmt.name}_{acts}")
+
+    def layer_cache(self, node: Node) -> str:
+        cache = self.plan.cache
+        return f"(llmc_layer_cache){{0, {cache.kv_heads}, {node.attrs['layer'] * cache.layer_bytes}, {cache.page_bytes}}}"
+
+
+def _cache(graph: Graph) -> Cache:
+    """All layers of this version share one paged group; they must agree on their geometry."""
+    appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
+    kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"]) for n in appends}
+    if len(kinds) != 1:
+        raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
+    ((kv_heads, head_dim, dtype),) = kinds
+    return Cache(len(appends), kv_heads, head_dim, dtype)
+
+
+def _align(n: int) -> int:
+    return -(-n // 64) * 64
+
+
+def _identifier(name: str) -> str:
+    return "c_" + "".join(c if c.isalnum() else "_" for c in name)
+
+
+# ---- one rule per op -------------------------------------------------------------------------------------------------------------
+
+
+@_rule("embedding")
+def _embedding(p: _Lowering, node: Node) -> None:
+    ids, table = node.inputs
+    fmt = table.type.dtype
+    assert not isinstance(fmt, DType)
+    k = _columns(node.output)
+    fn = p.kernel(Embed(fmt))
+    scale = _float(node.attrs.get("scale", 1.0))
+    p.call("llmc_op_embed", fn, p.weight(table), f"s->{p.inputs[ids.name]}", p.f32(node.output), k, _pad(k), scale, p.tokens(node.output))
+    p.barrier()
+
+
+@_rule("linear")
+def _linear(p: _Lowering, node: Node) -> None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    part = p.linear(node.inputs[0], node.inputs[1], bias, p.f32(node.output), _pad(_columns(node.output)))
+    _launch(p, [part], node.inputs[0], node.attrs.get("scale", 1.0))
+
+
+@_rule("linear_group")
+def _linear_group(p: _Lowering, node: Node) -> None:
+    pairs = group_weights(node.inputs, node.attrs)
+    parts = [p.linear(node.inputs[0], w, b, p.f32(y), _pad(_columns(y))) for (w, b), y in zip(pairs, node.outputs, strict=True)]
+    _launch(p, parts, node.inputs[0], 1.0)
+
+
+def _launch(p: _Lowering, parts: list[str], x: Value, scale: float) -> None:
+    p.call("llmc_op_linear", f"(const llmc_linear[]){{{', '.join(parts)}}}", len(parts), p.activations(x), _float(scale))
+    p.barrier()
+
+
+@_rule("linear_silu_mul")
+def _linear_silu_mul(p: _Lowering, node: Node) -> None:
+    y, out = p.forms(node)
+    n = int(node.outputs[0].type.shape[-1])
+    pairs = group_weights(node.inputs, node.attrs)
+    parts = [p.linear(node.inputs[0], w, b, f"F({at})", _pad(n)) for (w, b), at in zip(pairs, node.attrs["scratch"], strict=True)]
+    fn = p.kernel(SiluMul(f32=y is not None, q8=out is not None))
+    table = f"(const llmc_linear[]){{{', '.join(parts)}}}"
+    p.call("llmc_op_linear_silu_mul", table, p.activations(node.inputs[0]), fn, p.f32(y) if y else "NULL", _pad(n), _q8(p, out))
+    p.barrier()
+
+
+@_rule("silu_mul")
+def _silu_mul(p: _Lowering, node: Node) -> None:
+    y, out = p.forms(node)
+    n = _pad(_columns(node.inputs[0]))
+    fn = p.kernel(SiluMul(f32=y is not None, q8=out is not None))
+    gate, up = map(p.f32, node.inputs)
+    p.call("llmc_op_silu_mul", fn, gate, up, p.f32(y) if y else "NULL", _q8(p, out), n, n, n, n, p.tokens(node.inputs[0]))
+    p.barrier()
+
+
+def _q8(p: _Lowering, value: Value | None) -> str:
+    return "NO_Q8" if value is None else p.q8(value)
+
+
+@_rule("rms_norm")
+def _rms_norm(p: _Lowering, node: Node) -> None:
+    _norm(p, node, node.inputs[0], None, node.inputs[1], skip=0)
+
+
+@_rule("add_rms_norm")
+def _add_rms_norm(p: _Lowering, node: Node) -> None:
+    x, o, weight = node.inputs
+    p.in_place(x, node.outputs[0])
+    _norm(p, node, node.outputs[0], o, weight, skip=1)
+
+
+@_rule("add")
+def _add(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _norm(p, node, node.output, node.inputs[1], None, skip=1, forms=False)
+
+
+@_rule("quantize")
+def _quantize(p: _Lowering, node: Node) -> None:
+    _norm(p, node, node.inputs[0], None, None, skip=0, forms=False, q8=node.output)
+
+
+def _norm(
+    p: _Lowering, node: Node, x: Value, o: Value | None, weight: Value | None, *, skip: int, forms: bool = True, q8: Value | None = None
+) -> None:
+    """Every row-wise op around a norm is one kernel with parts left out."""
+    y, out = p.forms(node, skip) if forms else (None, q8)
+    n = _columns(x)
+    fn = p.kernel(Norm(add=o is not None, norm=weight is not None, f32=y is not None, q8=out is not None))
+    p.call(
+        "llmc_op_norm", fn, p.f32(x), p.f32(o) if o else "NULL", p.vector(weight), p.f32(y) if y else "NULL", _q8(p, out), n,
+        _pad(n), _pad(n), _pad(n), _float(node.attrs.get("eps", 0.0)), _float(node.attrs.get("alpha", 1.0)), p.tokens(x),
+    )  # fmt: skip
+    p.barrier()
+
+
+@_rule("head_norm")
+def _head_norm(p: _Lowering, node: Node) -> None:
+    x, weight = node.inputs
+    p.in_place(x, node.output)
+    fn = p.kernel(HeadNorm(int(weight.type.shape[0])))
+    n = _pad(_columns(x))
+    p.call("llmc_op_head_norm", fn, p.f32(node.output), p.vector(weight), node.attrs["heads"], n, _float(node.attrs["eps"]), p.tokens(x))
+    p.barrier()
+
+
+@_rule("rope_table")
+def _rope_table(p: _Lowering, node: Node) -> None:
+    half = _columns(node.output) // 2
+    freqs, scale = p.f32(node.inputs[1]), _float(node.attrs.get("scale", 1.0))
+    p.call("llmc_op_rope_table", p.kernel(RopeTable()), "s->positions", freqs, p.f32(node.output), half, scale, p.tokens(node.output))
+    p.barrier()
+
+
+@_rule("rope")
+def _rope(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _rotate(p, node, node.output, node.inputs[1])
+    p.barrier()
+
+
+def _rotate(p: _Lowering, node: Node, x: Value, table: Value) -> None:
+    heads = node.attrs["heads"]
+    fn = p.kernel(Rope(_columns(x) // heads, _columns(table), node.attrs["style"]))
+    p.call("llmc_op_rope", fn, p.f32(x), p.f32(table), heads, _pad(_columns(x)), p.tokens(x))
+
+
+@_rule("rope_kv_append")
+def _rope_kv_append(p: _Lowering, node: Node) -> None:
+    q, k, v, table, _ = node.inputs
+    p.in_place(q, node.outputs[0])
+    _rotate(p, node, node.outputs[0], table)
+    _append(p, node, k, v, table)
+
+
+@_rule("kv_append")
+def _kv_append(p: _Lowering, node: Node) -> None:
+    _append(p, node, node.inputs[1], node.inputs[2], None)
+
+
+def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -> None:
+    """`table` given: keys are rotated on their way into the cache."""
+    d = node.attrs["head_dim"]
+    style, rotated = (node.attrs["style"], _columns(table)) if table else ("half", 0)
+    fn = p.kernel(KvAppend(d, node.attrs["dtype"], rotated, style))
+    rows = p.f32(table) if table else "NULL"
+    p.call("llmc_op_kv_append", "s", fn, p.f32(k), p.f32(v), rows, p.layer_cache(node), _pad(_columns(k)), _pad(_columns(v)))
+    p.barrier()
+
+
+@_rule("attention")
+def _attention(p: _Lowering, node: Node) -> None:
+    a, q = node.attrs, node.inputs[0]
+    group = a["heads"] // a["kv_heads"]
+    specs = Attention.variants(a["head_dim"], group, a["dtype"])
+    fns = p.kernel(*specs, member=f"attention_d{a['head_dim']}_g{group}_{a['dtype']}")
+    n = _pad(_columns(q))
+    p.call("llmc_op_attention", "s", fns, specs[1].tokens, p.f32(q), p.f32(node.output), p.layer_cache(node), n, n, _float(a["scale"]))
+    p.barrier()
+
+
+@_rule("take_rows")
+def _take_rows(p: _Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    p.call("llmc_op_take_rows", p.f32(x), "s->rows", p.f32(node.output), _pad(_columns(x)), "s->n_rows")
+    p.barrier()

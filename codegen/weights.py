@@ -1,0 +1,129 @@
+"""The weights file: where each tensor lies, and the one streamed pass that writes it.
+
+    header (64 bytes) | vectors as f32, each padded to 16 elements | matrices in row tiles, each at a multiple of 64 KiB
+
+Matrices stand in the order the step reads them, so that a cold start reads the file forwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from llmc.ir.graph import Graph, Value
+from llmc.ir.quant import dequantize
+from llmc.ir.tiles import pack
+from llmc.ir.types import DType, Format
+
+HEADER_BYTES = 64
+VECTOR_ALIGN = 64
+MATRIX_ALIGN = 65536
+LAYOUT = "tile16"
+
+Bytes = npt.NDArray[np.uint8]
+Read = Callable[[str], Bytes]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One tensor in the file. `offset` and `nbytes` in bytes; layout "vector" or "tile16"."""
+
+    tensor: str
+    format: Format
+    shape: tuple[int, ...]
+    layout: str
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """All regions, ascending; `size` is the file's."""
+
+    regions: tuple[Region, ...]
+    size: int
+
+    def offset(self, value: Value) -> int:
+        """Bytes from the start of the file to the tensor of a weight value."""
+        return self._offsets[value.name]
+
+    @cached_property
+    def _offsets(self) -> dict[str, int]:
+        return {region.tensor: region.offset for region in self.regions}
+
+    def identity(self, source: str) -> bytes:
+        """32 bytes that stand for the content: the source's SHA-256 and how it is laid out here."""
+        layout = [(r.tensor, r.format.name, r.shape, r.layout, r.offset, r.nbytes) for r in self.regions]
+        return hashlib.sha256(json.dumps([source, LAYOUT, layout]).encode()).digest()
+
+
+def place(graph: Graph) -> WeightFile:
+    """Gives every weight of the graph its region: vectors first, then matrices in order of first use."""
+    order: dict[str, int] = {}
+    for i, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            order.setdefault(value.name, i)
+    nodes = sorted(graph.of_kind("weight"), key=lambda n: (n.attrs["layout"] != "vector", order[n.output.name]))
+    regions: list[Region] = []
+    end = HEADER_BYTES
+    for node in nodes:
+        value, layout = node.output, node.attrs["layout"]
+        fmt = value.type.dtype
+        assert not isinstance(fmt, DType)
+        shape = tuple(int(d) for d in value.type.shape)
+        offset = _align(end, VECTOR_ALIGN if layout == "vector" else MATRIX_ALIGN)
+        regions.append(Region(node.attrs["tensor"], fmt, shape, layout, offset, _packed_bytes(fmt, shape, layout)))
+        end = offset + regions[-1].nbytes
+    return WeightFile(tuple(regions), _align(end, VECTOR_ALIGN))
+
+
+def _packed_bytes(fmt: Format, shape: tuple[int, ...], layout: str) -> int:
+    if layout == "vector":
+        return 4 * _align(shape[0], 16)
+    return _align(shape[0], 16) * fmt.row_bytes(shape[1])
+
+
+def _align(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+def write(file: WeightFile, path: Path, header: bytes, read: Read, release: Callable[[str], None], progress: Callable[[int], None]) -> str:
+    """Writes the file tensor by tensor; memory is bounded by a few row tiles. Returns its SHA-256, hexadecimal.
+
+    header: the 64 bytes at the front. read gives a tensor's stored bytes, release says they are done with; progress hears how many
+    bytes are written.
+    """
+    digest = hashlib.sha256()
+    with path.open("wb", buffering=0) as out:
+
+        def put(data: bytes | Bytes) -> None:
+            digest.update(data)
+            out.write(data)
+
+        put(header)
+        at = HEADER_BYTES
+        for region in file.regions:
+            put(bytes(region.offset - at))
+            for chunk in _pack(region, read(region.tensor)):
+                put(chunk)
+            release(region.tensor)
+            at = region.offset + region.nbytes
+            progress(at)
+        put(bytes(file.size - at))
+    return digest.hexdigest()
+
+
+def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
+    if region.layout == "vector":
+        vector = np.zeros(_align(region.shape[0], 16), np.float32)
+        vector[: region.shape[0]] = dequantize(region.format, raw)
+        yield vector.view(np.uint8)
+    else:
+        yield from pack(region.format, raw, *region.shape)

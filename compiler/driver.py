@@ -1,0 +1,148 @@
+"""The compiler from end to end: checkpoint, graph, passes, plan, kernels, weights, library, artifact.
+
+    read -> optimize -> lower -> [ build kernels | pack weights ] -> link -> publish
+
+Nothing is written until the checkpoint has been understood, and the artifact appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llmc import artifact, target
+from llmc.codegen import link, weights
+from llmc.codegen.build import build_objects
+from llmc.codegen.emit import Facts, File, emit
+from llmc.codegen.lower import Plan, lower
+from llmc.errors import UsageError
+from llmc.frontend.load import STEP_TOKENS, Model, open_model
+from llmc.passes.pipeline import optimize
+from llmc.target import Target
+from llmc.toolchain import Toolchain
+
+Progress = Callable[[str, float, float], None]
+ACTIVATIONS = ("int8", "f32")
+KV_DTYPE = {"int8": "f16", "f32": "f32"}
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """What a compile made. Sizes in bytes; `seconds` by phase; `kernel_calls` in one step."""
+
+    path: Path
+    target: str
+    files: dict[str, int]
+    kernels: int
+    kernel_calls: int
+    arena: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(size for name, size in self.files.items() if name.startswith("weights"))
+
+    @property
+    def code_bytes(self) -> int:
+        return sum(size for name, size in self.files.items() if name.endswith(".so"))
+
+
+def compile(
+    source: Path,
+    out: Path,
+    *,
+    targets: Sequence[str],
+    activations: str = "int8",
+    kv: str | None = None,
+    cc: str | None = None,
+    pre: str | None = None,
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Compiles the checkpoint `source` into the artifact directory `out`.
+
+    activations: "int8" or "f32" (exact arithmetic). kv: stored type of keys and values, by default f16 beside int8, f32 beside f32.
+    Raises the errors of llmc.errors; on any of them `out` is as it was before.
+    """
+    if activations not in ACTIVATIONS:
+        raise UsageError(f"unknown activations {activations!r}", hint="int8 or f32")
+    wanted = target.parse_all(targets)
+    clock = _Clock(progress)
+    with clock.phase("reading"):
+        model = open_model(source, pre=pre)
+    with clock.phase("optimizing"):
+        plan = lower(optimize(model.graph, activations, kv or KV_DTYPE[activations]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+        folder = Path(beside) / out.name
+        folder.mkdir()
+        _Build(model, plan, wanted, Toolchain.find(cc), folder, clock).run(activations)
+        artifact.publish(folder, out)
+    files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
+    return CompileResult(out, wanted.name, files, len(plan.specs), plan.calls, plan.arena, clock.seconds)
+
+
+class _Clock:
+    """Seconds by phase, and the caller's progress callback."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self.report: Progress = progress or (lambda phase, done, total: None)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        self.report(name, 0, 1)
+        yield
+        self.report(name, 1, 1)
+        self.seconds[name] = round(time.monotonic() - begun, 3)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """One artifact in the making, in `folder`."""
+
+    model: Model
+    plan: Plan
+    target: Target
+    toolchain: Toolchain
+    folder: Path
+    clock: _Clock
+
+    def run(self, activations: str) -> None:
+        with self.clock.phase("hashing"):
+            source = self.model.checkpoint.sha256()
+        identity = self.plan.weights.identity(source)
+        with ThreadPoolExecutor(1) as pool:  # kernels are built by processes of their own: this thread packs meanwhile
+            kernels = pool.submit(self._kernels)
+            weights_sha = self._weights(identity)
+            objects = kernels.result()
+        tokenizer = artifact.write_vocabulary(self.folder, self.model.tokenizer)
+        facts = self._facts(File(artifact.WEIGHTS_NAME, self.plan.weights.size, identity), tokenizer)
+        with self.clock.phase("linking"):
+            link.library(self.toolchain, emit(self.plan, facts, self.target.isas), objects, self.folder)
+        artifact.write_manifest(self.folder, self._manifest(source, activations), known={artifact.WEIGHTS_NAME: weights_sha})
+
+    def _kernels(self) -> list[Path]:
+        with self.clock.phase("building kernels"):
+            return [path for isa in self.target.isas for path in build_objects(self.plan.specs, isa)]
+
+    def _weights(self, identity: bytes) -> str:
+        file, checkpoint = self.plan.weights, self.model.checkpoint
+        header = artifact.weights_header(file.size, identity)
+        with self.clock.phase("packing weights"):
+            return weights.write(
+                file, self.folder / artifact.WEIGHTS_NAME, header, checkpoint.data, checkpoint.release,
+                lambda done: self.clock.report("packing weights", done, file.size),
+            )  # fmt: skip
+
+    def _facts(self, weights_file: File, tokenizer: File) -> Facts:
+        config = self.model.config
+        return Facts(self.model.name, self.model.vocab, config.hidden, config.layers, config.context, STEP_TOKENS, weights_file, tokenizer)
+
+    def _manifest(self, source: str, activations: str) -> dict[str, object]:
+        return {}
