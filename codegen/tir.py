@@ -11,6 +11,7 @@ Rules that keep results equal to the bit between the variants of a kernel:
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -28,6 +29,8 @@ PrimFunc: TypeAlias = tvm.tirx.PrimFunc
 _ELEMENTS = {
     "uint8_t": "uint8", "int8_t": "int8", "uint16_t": "uint16", "int32_t": "int32", "int64_t": "int64", "float": "float32",
 }  # fmt: skip
+_LN2 = 0.6931471805599453  # written out: no number in an artifact comes from the build machine's libm
+_EXP2 = [*accumulate((_LN2 / n for n in range(1, 8)), float.__mul__, initial=1.0)]  # ln2^n / n!
 _ENDLESS = 1 << 40  # elements of a view; more than 2^31 makes TVM index with 64 bits
 
 
@@ -66,6 +69,28 @@ def local(count: int, element: str) -> View:
 def loop(start: Expr, stop: Expr) -> Any:
     """`with loop(0, n) as i:` is a real loop, in the kernel."""
     return T.serial(start, stop)
+
+
+def cover(count: int, lanes: int, body: Callable[[Expr, int], None]) -> None:
+    """body(start, width) for vectors that cover `count` elements: whole ones in a loop, then narrower ones, widest first."""
+    whole, rest = divmod(count, lanes)
+    if whole:
+        with loop(0, whole) as i:
+            body(i * lanes, lanes)
+    for start, width in narrower(count - rest, rest, lanes // 2):
+        body(start, width)
+
+
+def narrower(start: int, count: int, lanes: int) -> list[tuple[int, int]]:
+    """(start, width) of vectors of `lanes` and fewer that cover `count` elements from `start`, widest first."""
+    found = []
+    while count:
+        if lanes <= count:
+            found.append((start, lanes))
+            start, count = start + lanes, count - lanes
+        else:
+            lanes //= 2
+    return found
 
 
 def when(condition: Expr) -> "_Nested":
@@ -132,6 +157,11 @@ def splat(value: Expr, lanes: int) -> Expr:
     return value if lanes == 1 else T.broadcast(value, lanes)
 
 
+def counting(start: Expr, lanes: int) -> Expr:
+    """start, start + 1, ... in i32 lanes. Compare it where it is used: TVM cannot name a vector of bools."""
+    return start if lanes == 1 else T.ramp(start, 1, lanes)
+
+
 def const(number: float, element: str, lanes: int = 1) -> Expr:
     return splat(getattr(T, element)(number), lanes)
 
@@ -169,6 +199,13 @@ def _width(element: str) -> int:
 def pick(value: Expr, lanes: Sequence[int]) -> Expr:
     """The named lanes of a vector, in that order."""
     return T.Shuffle([value], [T.int32(i) for i in lanes])
+
+
+def interleave(a: Expr, b: Expr) -> Expr:
+    """a0 b0 a1 b1 ..."""
+    lanes = shape(a)[1]
+    order = [i + side for i in range(lanes) for side in (0, lanes)]
+    return T.Shuffle([a, b], [T.int32(i) for i in order])
 
 
 def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
@@ -230,6 +267,11 @@ def maximum(a: Expr, b: Expr) -> Expr:
     return T.Select(a > b, a, b)
 
 
+def minimum(a: Expr, b: Expr) -> Expr:
+    """The smaller one; `b` where either is NaN, as minps does."""
+    return T.Select(a < b, a, b)
+
+
 def absolute(value: Expr) -> Expr:
     """|x| of f32 lanes."""
     return bits(masked(bits(value, "int32"), 0x7FFFFFFF), "float32")
@@ -283,6 +325,22 @@ def exp(isa: Isa, x: Expr) -> Expr:
     return p * bits(shifted(convert(n, "int32") + i32(127, lanes), 23), "float32")
 
 
+def exp2(isa: Isa, x: Expr) -> Expr:
+    """2^x of f32 lanes for x <= 0, relative error below 1.2e-7; exactly 1 at 0. Below -126 the result stays at 2^-126.
+
+    x = n + f with |f| <= 1/2, both exact; the Taylor polynomial of 2^f up to f^7, whose first term left out is below 6e-9.
+    """
+    lanes = shape(x)[1]
+    x = let(x)
+    x = let(maximum(x, f32(-126.0, lanes)))
+    n = let(rint(x))
+    f = let(x - n)
+    p = f32(_EXP2[-1], lanes)
+    for c in reversed(_EXP2[:-1]):
+        p = let(fma(isa, p, f, f32(c, lanes)))
+    return p * bits(shifted(convert(n, "int32") + i32(127, lanes), 23), "float32")
+
+
 # Half precision: stored as uint16 ------------------------------------------------------------------------------------
 
 
@@ -322,6 +380,13 @@ def f32_to_f16(isa: Isa, value: Expr) -> Expr:
 def bf16_to_f32(half: Expr) -> Expr:
     """u16 lanes holding bfloat16 -> f32, exact."""
     return bits(shifted(convert(half, "int32"), 16), "float32")
+
+
+def dense_to_f32(isa: Isa, name: str, stored: Expr) -> Expr:
+    """Elements of the dense format `name`, f32 or u16 lanes, as f32."""
+    if name == "f32":
+        return stored
+    return f16_to_f32(isa, stored) if name == "f16" else bf16_to_f32(stored)
 
 
 # Dot products of bytes -----------------------------------------------------------------------------------------------
