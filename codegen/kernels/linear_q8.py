@@ -24,6 +24,7 @@ from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 _UNITS = 8  # whose sums are prepared together
+_TOGETHER = 4  # chains of dot products that are interleaved; 8 need more registers than there are
 
 
 def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
@@ -121,22 +122,41 @@ class _Q8:
         mins = [rows.minimum(dmin, g) if self.format.min else None for g in groups]
         activations = let(self.at(column))
         words = let(activations * i64(DOTS))
-        for t in range(self.tokens):
-            da = splat(load(self.p.da, activations + i64(t)), self.lanes)
+        for first in range(0, self.tokens, _TOGETHER):
             for h in range(self.halves):
-                where = (slot * self.halves + h) * self.tokens + t
+                tokens = range(first, min(first + _TOGETHER, self.tokens))
+                at = (slot * self.halves + h) * self.tokens
                 per = DOTS // self.halves
-                total = self.dot(weights[h * per : (h + 1) * per], words + i64(t * DOTS + h * per), where)
-                self.add(t, tir.convert(total, "float32"), scales[h] * da)
-                if mins[h] is not None:
-                    self.add(t, mins[h], splat(load(self.sums, where), self.lanes))
+                totals = self.dots(weights[h * per : (h + 1) * per], words + i64(h * per), at, tokens)
+                for t, total in zip(tokens, totals, strict=True):
+                    da = splat(load(self.p.da, activations + i64(t)), self.lanes)
+                    self.add(t, tir.convert(total, "float32"), scales[h] * da)
+                    if mins[h] is not None:
+                        self.add(t, mins[h], splat(load(self.sums, at + t), self.lanes))
 
-    def dot(self, weights: list[Expr], words: Expr, where: Expr) -> Expr:
-        start = splat(load(self.starts, where), self.lanes) if self.operand.offset else tir.i32(0, self.lanes)
-        values = [tir.bits(splat(load(self.words, words + i64(j)), self.lanes), "int8") for j in range(len(weights))]
+    def dots(self, weights: list[Expr], words: Expr, starts: Expr, tokens: range) -> list[Expr]:
+        """The dot products of some tokens as `_TOGETHER` interleaved chains of instructions, so that they need not wait for
+        one another; whole numbers, so it does not matter to the result which chain a product is in."""
+        chains = max(1, min(_TOGETHER // len(tokens), len(weights) // 2)) if self.isa.dot == "vnni" else 1
+        step = 1 if self.isa.dot == "vnni" else len(weights)
+        zero = tir.i32(0, self.lanes)
+        totals = [[self.start_of(starts + t)] + [zero] * (chains - 1) for t in tokens]
+        for j in range(0, len(weights), step):
+            for t, chain in zip(tokens, totals, strict=True):
+                values = [self.activation(words + i64(t * DOTS + n)) for n in range(j, j + step)]
+                chain[j % chains] = self.dot(chain[j % chains], weights[j : j + step], values)
+        return [sum(chain[1:], chain[0]) for chain in totals]
+
+    def start_of(self, at: Expr) -> Expr:
+        return let(splat(load(self.starts, at), self.lanes)) if self.operand.offset else tir.i32(0, self.lanes)
+
+    def activation(self, at: Expr) -> Expr:
+        return tir.bits(splat(load(self.words, at), self.lanes), "int8")
+
+    def dot(self, total: Expr, weights: list[Expr], values: list[Expr]) -> Expr:
         if self.operand.signed:
-            return tir.dot_s8s8(self.isa, start, weights, values)
-        return tir.dot_u8s8(self.isa, start, weights, values, self.operand.largest)
+            return tir.dot_s8s8(self.isa, total, weights, values)
+        return tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
 
     def add(self, t: int, a: Expr, b: Expr) -> None:
         at = t * self.lanes
