@@ -6,6 +6,7 @@ before its uses. Passes make new graphs with `Edit`; frontends build them with `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -72,6 +73,25 @@ class Graph:
         return Graph(tuple(nodes), self.results, self.bounds, self.attrs)
 
 
+class Names:
+    """Hands out names that no value has yet, made of letters, digits, `_` and `.`: the characters the text form can read back."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    def fresh(self, wish: str) -> str:
+        """`wish`, or `wish.1`, `wish.2` ... where it is taken."""
+        wish = re.sub(r"[^\w.]", "_", wish, flags=re.ASCII) or "_"
+        name, n = wish, self._next.get(wish, 0)
+        while name in self._taken:
+            n += 1
+            name = f"{wish}.{n}"
+        self._next[wish] = n
+        self._taken.add(name)
+        return name
+
+
 class Uses:
     """Who makes and who uses each value of a graph; results count as a use by None."""
 
@@ -94,6 +114,10 @@ class Uses:
         users = self.users(value)
         return users[0] if len(users) == 1 else None
 
+    def is_source(self, value: Value) -> bool:
+        """Whether `value` is an input, weight or constant, so that it is defined before every computation."""
+        return value.name in self.producer and self.producer[value.name].op in SOURCES
+
     def made_by(self, value: Value, op: str) -> Node | None:
         node = self.producer.get(value.name)
         return node if node is not None and node.op == op else None
@@ -112,7 +136,7 @@ class Edit:
         self._instead: dict[int, list[Node]] = {}
         self._before: dict[int, list[Node]] = {}
         self._renamed: dict[str, Value] = {}
-        self._names = {value.name for node in graph.nodes for value in node.outputs}
+        self._names = Names(value.name for node in graph.nodes for value in node.outputs)
 
     def replace(self, node: Node, op: str, inputs: Sequence[Value], outputs: Sequence[Value] | None = None, **attrs: Any) -> None:
         """Puts `op` where `node` stands; by default it defines the same values."""
@@ -132,12 +156,7 @@ class Edit:
 
     def value(self, name: str, type: TensorType) -> Value:
         """A new value whose name starts with `name`."""
-        unique, n = name, 0
-        while unique in self._names:
-            n += 1
-            unique = f"{name}.{n}"
-        self._names.add(unique)
-        return Value(unique, type)
+        return Value(self._names.fresh(name), type)
 
     def rename(self, old: Value, new: Value) -> None:
         """Every later use of `old`, results included, becomes `new`."""
@@ -152,11 +171,16 @@ class Edit:
             nodes += self._before.get(id(node), [])
             nodes += self._instead.get(id(node), [node])
         if self._renamed:
-            nodes = [Node(n.op, tuple(map(self._final, n.inputs)), n.outputs, n.attrs, n.data) for n in nodes]
+            nodes = [self._with_new_names(node) for node in nodes]
         results = tuple(map(self._final, self._graph.results))
         sources = [n for n in nodes if n.op in SOURCES]
         others = [n for n in nodes if n.op not in SOURCES]
         return Graph((*sources, *others), results, self._graph.bounds, {**self._graph.attrs, **attrs})
+
+    def _with_new_names(self, node: Node) -> Node:
+        if not any(value.name in self._renamed for value in node.inputs):
+            return node
+        return Node(node.op, tuple(map(self._final, node.inputs)), node.outputs, node.attrs, node.data)
 
     def _final(self, value: Value) -> Value:
         while value.name in self._renamed:
@@ -175,7 +199,7 @@ class Builder:
         self.bounds = dict(bounds or {})
         self._sources: list[Node] = []
         self._nodes: list[Node] = []
-        self._names: set[str] = set()
+        self._names = Names()
         self._weights: dict[str, Value] = {}
 
     def input(self, name: str, type: TensorType) -> Value:
@@ -210,9 +234,4 @@ class Builder:
         return node.output
 
     def _value(self, name: str, type: TensorType) -> Value:
-        unique, n = name, 0
-        while unique in self._names:
-            n += 1
-            unique = f"{name}.{n}"
-        self._names.add(unique)
-        return Value(unique, type)
+        return Value(self._names.fresh(name), type)

@@ -119,6 +119,12 @@ def group_weights(inputs: Sequence[Any], attrs: Attrs) -> list[tuple[Any, Any]]:
     return [(w, rest.pop(0) if has else None) for w, has in zip(weights, biases, strict=True)]
 
 
+def group_linears(linears: Sequence[Sequence[Any]]) -> tuple[tuple[Any, ...], tuple[bool, ...]]:
+    """The operands and the `biases` of a group, from the operands (x, weight, perhaps a bias) of its parts, which share x."""
+    weights, biases = [part[1] for part in linears], [bias for part in linears for bias in part[2:]]
+    return (linears[0][0], *weights, *biases), tuple(len(part) > 2 for part in linears)
+
+
 def _linear_group(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     parts = group_weights(inputs, attrs)
     return tuple(_linear([inputs[0], w] + ([b] if b else []), attrs)[0] for w, b in parts)

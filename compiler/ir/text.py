@@ -7,7 +7,8 @@
     %y, %z = linear_group %x, %w, %v {biases=(False, False)}  # f32[T,64] f32[T,64]
     return %y, %z
 
-Only sources state their type; the others' types are inferred (and printed as a comment). Attributes are Python literals.
+Only sources state their type; the others' types are inferred (and printed as a comment). Attributes are Python literals. A line
+ends at a `#` that no `}` follows.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def _print_attrs(attrs: Mapping[str, Any]) -> str:
     return " {" + ", ".join(f"{name}={value!r}" for name, value in attrs.items()) + "}" if attrs else ""
 
 
+_COMMENT = re.compile(r"(^|\s+)#[^}]*$")
 _LINE = re.compile(r"^(?P<outs>%[^=]+?)\s*=\s*(?P<op>\w+)\s*(?P<rest>.*)$")
 _TYPE = re.compile(r"^(?P<name>\w+)(\[(?P<shape>[\w,]*)\])?\s*(?P<data>\([^)]*\))?\s*$")
 
@@ -64,8 +66,8 @@ def parse_graph(text: str, formats: Mapping[str, Format] | None = None) -> Graph
     bounds: dict[str, int] = {}
     attrs: dict[str, Any] = {}
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.split("  #")[0].strip()
-        if not line or line.startswith("#"):
+        line = _COMMENT.sub("", raw).strip()
+        if not line:
             continue
         try:
             if line.startswith("bounds "):

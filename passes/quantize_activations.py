@@ -1,0 +1,36 @@
+"""Gives matrix products with block formats int8 activations, so that they run on integer dot products."""
+
+from __future__ import annotations
+
+from llmc.ir.graph import Edit, Graph, Node, Value
+from llmc.ir.quant import BlockFormat
+from llmc.ir.types import DType, q8
+from llmc.passes.base import graph_pass
+
+COLUMNS = 32
+"""Columns that share a scale in the q8 form."""
+
+
+@graph_pass
+def quantize_activations(graph: Graph) -> Graph:
+    """linear(x, W) -> linear(quantize(x), W) where W is in a block format; one quantize per distinct x.
+
+    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. Changes results:
+    each group of 32 activations is rounded to 8 bits.
+    """
+    edit = Edit(graph)
+    quantized: dict[str, Value] = {}
+    for node in graph.of_kind("linear"):
+        x = node.inputs[0]
+        if not _takes_q8(node):
+            continue
+        if x.name not in quantized:
+            quantized[x.name] = edit.insert_before(node, "quantize", (x,), q8(*x.type.shape), f"{x.name}.q8")
+        edit.replace(node, "linear", (quantized[x.name], *node.inputs[1:]), **node.attrs)
+    return edit.graph()
+
+
+def _takes_q8(linear: Node) -> bool:
+    x, weight = linear.inputs[:2]
+    blocks = isinstance(weight.type.dtype, BlockFormat)
+    return blocks and x.type.dtype is DType.F32 and int(x.type.shape[-1]) % COLUMNS == 0
