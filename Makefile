@@ -55,7 +55,7 @@ types: .venv/.dev
 
 # What a user gets: the wheel, in a virtual environment of its own, away from the tree.
 wheel: .venv/.user
-	rm -rf build/wheel && $(PY) -m pip wheel --quiet --no-deps -w build/wheel .
+	rm -rf build/wheel build/lib build/bdist.* && $(PY) -m pip wheel --quiet --no-deps -w build/wheel .
 	$(PYTHON) -m venv build/wheel/venv && build/wheel/venv/bin/pip install --quiet build/wheel/*.whl
 	cd build/wheel && venv/bin/llmc compile $(CURDIR)/$(MODEL) --target cpu:native -o demo.llmc
 	cd build/wheel && venv/bin/llmc run demo.llmc -p "The following example shows how to" -n 16
