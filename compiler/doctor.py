@@ -7,7 +7,6 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from llmc.errors import LlmcError
 PINS = {
     "apache-tvm": ("0.27.0.post1", "the kernels are built with this version's passes"),
     "apache-tvm-ffi": ("0.1.14.post0", "0.1.15 crashes in save_json and in every tensorize"),
+    "ziglang": ("0.17.1", "the C compiler and linker, whose bytes are part of an artifact; --cc takes another"),
 }
 
 
@@ -33,7 +33,7 @@ class Check:
 
 def examine() -> dict[str, Any]:
     """Runs every check: {"ok": none is bad, "version", "checks": [...]}."""
-    checks = [_python(), *(_pin(name) for name in PINS), _ziglang(), _cache(debug.cache_dir()), _isa(), _threads()]
+    checks = [_python(), *(_pin(name) for name in PINS), _cache(debug.cache_dir()), _isa(), _threads()]
     return {"ok": all(c.state != "bad" for c in checks), "version": __version__, "checks": [asdict(c) for c in checks]}
 
 
@@ -65,13 +65,6 @@ def _pin(package: str) -> Check:
     if found == wanted:
         return Check(package, "ok", found)
     return Check(package, "bad", found or "missing", f"pip install {package}=={wanted}: {why}")
-
-
-def _ziglang() -> Check:
-    version = _version("ziglang")
-    if version and find_spec("ziglang"):
-        return Check("ziglang", "ok", f"{version}, the C compiler and linker")
-    return Check("ziglang", "bad", "missing", "pip install ziglang, or give a compiler with --cc")
 
 
 def _cache(path: Path) -> Check:
