@@ -14,7 +14,9 @@ Q8_SUM = 2e-6
 F32_FUNCTION = 2e-7
 
 
-def assert_sum_close(actual: NDArray[np.floating], expected: NDArray[np.floating], l1: NDArray[np.floating], bound: float) -> None:
+def assert_sum_close(
+    actual: NDArray[np.floating], expected: NDArray[np.floating], l1: NDArray[np.floating], bound: float
+) -> None:
     """|actual - expected| <= bound * l1 everywhere; l1 is the sum of the magnitudes that were added."""
     error = np.abs(actual.astype(np.float64) - expected)
     worst = np.unravel_index(np.argmax(error - bound * l1), error.shape)

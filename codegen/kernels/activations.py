@@ -2,7 +2,7 @@
 
 Columns are taken 32 at a time: d = max|x| / 127, q = x * (127 / max|x|) to the nearest whole number, ties to even, and the sums
 of q over each 16 columns. Tokens lie in token tiles of `p` rows: as many of 16 as fit, then one of the smallest power of two
-that holds the rest, filled up with zeros. A tile that starts at token t0 starts at t0 * K in qa, t0 * nb in da, t0 * nb * 2 in sa.
+that holds the rest, filled up with zeros. The tile of token t0 starts at t0 * K in qa, t0 * nb in da, t0 * nb * 2 in sa.
 """
 
 from dataclasses import dataclass

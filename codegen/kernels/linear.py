@@ -25,7 +25,9 @@ _Q8 = params(
     "const uint8_t *w, const int8_t *qa, const float *da, const int32_t *sa, const float *bias, float *y, "
     f"int32_t k, int32_t ldy, float scale, {_RANGES}"
 )
-_F32 = params(f"const uint8_t *w, const float *x, const float *bias, float *y, int32_t k, int32_t ldx, int32_t ldy, float scale, {_RANGES}")
+_F32 = params(
+    f"const uint8_t *w, const float *x, const float *bias, float *y, int32_t k, int32_t ldx, int32_t ldy, float scale, {_RANGES}"
+)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ class Rows:
             for plane in planes.planes
             for j in range(DOTS // plane.per)
         }
-        return [let(_join([_field(stored[plane, i // plane.per], plane, i % plane.per) for plane in planes.planes])) for i in range(DOTS)]
+        fields = [[_field(stored[plane, i // plane.per], plane, i % plane.per) for plane in planes.planes] for i in range(DOTS)]
+        return [let(_join(f)) for f in fields]
 
     def dot(self, unit: Expr, i: Expr) -> Expr:
         """The codes of dot vector `i`, a loop variable, one byte per code: i32 lanes with four bytes in each."""
