@@ -18,6 +18,7 @@ from llmc.errors import (
     UnsupportedModelError,
     UsageError,
 )
+from llmc.version import VERSION as __version__
 
 TYPE_CHECKING = False  # typing's own costs 3 ms, and `llmc run` passes through here
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, float, float], None]
 
-__version__ = "0.1.0"
 __all__ = [
-    "DeviceError", "LlmcError", "MalformedFileError", "ToolchainError", "UnsupportedModelError", "UsageError",
+    "__version__", "DeviceError", "LlmcError", "MalformedFileError", "ToolchainError", "UnsupportedModelError", "UsageError",
     "compile", "inspect", "load", "load_tokenizer", "verify",
 ]  # fmt: skip
 

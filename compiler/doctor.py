@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from llmc import __version__, debug, target
+from llmc import debug, target
 from llmc.errors import LlmcError
+from llmc.version import VERSION
 
 # Pinned in pyproject.toml too; a test compares them.
 PINS = {
@@ -34,7 +35,7 @@ class Check:
 def examine() -> dict[str, Any]:
     """Runs every check: {"ok": none is bad, "version", "checks": [...]}."""
     checks = [_python(), *(_pin(name) for name in PINS), _cache(debug.cache_dir()), _isa(), _threads()]
-    return {"ok": all(c.state != "bad" for c in checks), "version": __version__, "checks": [asdict(c) for c in checks]}
+    return {"ok": all(c.state != "bad" for c in checks), "version": VERSION, "checks": [asdict(c) for c in checks]}
 
 
 def text(result: dict[str, Any]) -> str:

@@ -13,15 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"compiler": "llmc", "frontend": "llmc.frontend", "passes": "llmc.passes", "codegen": "llmc.codegen",
            "runtime": "llmc.runtime", "templates": "llmc.templates"}  # fmt: skip
-BOTTOM = {"llmc.ir", "llmc.errors", "llmc.debug", "llmc.target", "llmc.toolchain", "llmc.artifact"}
+BOTTOM = {"llmc.ir", "llmc.errors", "llmc.debug", "llmc.target", "llmc.toolchain", "llmc.artifact", "llmc.version"}
 # What each part may import of llmc, besides itself. The top (driver, command line and what serves it) may import everything.
 MAY = {
     "llmc.ir": {"llmc.errors"},
     "llmc.errors": set(),
+    "llmc.version": set(),
     "llmc.debug": {"llmc.errors"},
     "llmc.target": {"llmc.errors"},
     "llmc.toolchain": {"llmc.errors", "llmc.debug"},
-    "llmc.artifact": {"llmc.errors", "llmc.debug", "llmc.target", "llmc.ir"},
+    "llmc.artifact": {"llmc.errors", "llmc.debug", "llmc.target", "llmc.ir", "llmc.version"},
     "llmc.frontend": BOTTOM,
     "llmc.passes": BOTTOM,
     "llmc.codegen": BOTTOM | {"llmc.templates"},
@@ -132,7 +133,7 @@ def test_the_start_of_llmc_run_imports_next_to_nothing(tmp_path: Path) -> None:
     code += "; print(*sorted(set(sys.modules) - before))"
     command = [sys.executable, "-S", "-c", code, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [
-        "__future__", "llmc", "llmc.__main__", "llmc.errors",
+        "__future__", "llmc", "llmc.__main__", "llmc.errors", "llmc.version",
     ]  # fmt: skip
 
 
