@@ -175,18 +175,34 @@ def _unpack(f: Field, stored: Bytes) -> NDArray[Any]:
     if f.dtype in _STORED:
         values = stored.view(_STORED[f.dtype])
         return values[:, 0] if f.count == 1 else values
+    if f.bits == 1 and f.plane == 1:
+        return np.unpackbits(stored, axis=1, bitorder="little")
     per_byte = 8 // f.bits
-    out = np.empty((blocks, f.nbytes // f.plane, per_byte, f.plane), np.uint8)
-    words = stored.reshape(-1).view(_widest_word(stored.size))  # shifting whole words is several times faster than bytes
+    words = stored.reshape(-1).view(_widest(_WORDS, stored.size))
     mask = words.dtype.type(int.from_bytes(bytes([(1 << f.bits) - 1] * words.itemsize), "little"))
+    values = np.empty_like(words)
+    out = np.empty((stored.size // f.plane, per_byte, f.plane), np.uint8)
+    moved = _widest(_MOVES, f.plane)
     for i in range(per_byte):
-        values = (words >> words.dtype.type(i * f.bits)) & mask
-        out[:, :, i, :] = values.view(np.uint8).reshape(out.shape[0], out.shape[1], f.plane)
+        np.right_shift(words, words.dtype.type(i * f.bits), out=values)
+        np.bitwise_and(values, mask, out=values)
+        out.view(moved)[:, i] = values.view(moved).reshape(len(out), f.plane // moved.itemsize)
     return out.reshape(blocks, f.count)
 
 
-def _widest_word(nbytes: int) -> type[np.unsignedinteger[Any]]:
-    return next(t for t in (np.uint64, np.uint32, np.uint16, np.uint8) if nbytes % np.dtype(t).itemsize == 0)
+# Bytes are unpacked a word at a time and moved a plane at a time: three to five times as fast as one by one.
+_WORDS = (np.uint64, np.uint32, np.uint16, np.uint8)
+_MOVES = (np.complex128, *_WORDS)  # sixteen bytes, whatever they mean: copies keep bits
+
+
+def _widest(types: tuple[type[np.generic], ...], nbytes: int) -> np.dtype[Any]:
+    """The first type whose elements fill `nbytes`."""
+    return next(np.dtype(t) for t in types if nbytes % np.dtype(t).itemsize == 0)
+
+
+def joined(low: Bytes, high: Bytes, at: int) -> Bytes:
+    """Codes whose bits from `at` upward are stored apart. (numpy multiplies bytes five times as fast as it shifts them.)"""
+    return low | high * np.uint8(1 << at)
 
 
 def excess_128(values: NDArray[np.int8]) -> Bytes:

@@ -8,11 +8,11 @@ Reference: ggml/src/ggml-common.h, block_iq4_xs.
 from types import SimpleNamespace
 
 from llmc.frontend.quant._iq4_codebook import IQ4_LEVELS
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
-    return Parts(codes=b.q, d=b.d, scale=b.scale_low | b.scale_high << 4)
+    return Parts(codes=b.q, d=b.d, scale=joined(b.scale_low, b.scale_high, 4))
 
 
 IQ4_XS = BlockFormat(

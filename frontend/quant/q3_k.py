@@ -5,11 +5,11 @@ Reference: ggml/src/ggml-common.h, block_q3_K.
 
 from types import SimpleNamespace
 
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
-    return Parts(codes=b.low | b.high << 2, d=b.d, scale=b.scale_low | b.scale_high << 4)
+    return Parts(codes=joined(b.low, b.high, 2), d=b.d, scale=joined(b.scale_low, b.scale_high, 4))
 
 
 Q3_K = BlockFormat(

@@ -5,11 +5,11 @@ Reference: ggml/src/ggml-common.h, block_q5_0.
 
 from types import SimpleNamespace
 
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
-    return Parts(codes=b.low | b.high << 4, d=b.d)
+    return Parts(codes=joined(b.low, b.high, 4), d=b.d)
 
 
 Q5_0 = BlockFormat(

@@ -5,11 +5,11 @@ Reference: ggml/src/ggml-common.h, block_q5_1.
 
 from types import SimpleNamespace
 
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Min, Parts
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Min, Parts, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
-    return Parts(codes=b.low | b.high << 4, d=b.d, dmin=b.m)
+    return Parts(codes=joined(b.low, b.high, 4), d=b.d, dmin=b.m)
 
 
 Q5_1 = BlockFormat(

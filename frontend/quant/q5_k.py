@@ -8,12 +8,12 @@ Reference: ggml/src/ggml-common.h, block_q5_K.
 from types import SimpleNamespace
 
 from llmc.frontend.quant._k_scales import scales_and_mins
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Min, Parts
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Min, Parts, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
     scale, minimum = scales_and_mins(b.scale_min)
-    return Parts(codes=b.low | b.high << 4, d=b.d, scale=scale, dmin=b.dmin, min=minimum)
+    return Parts(codes=joined(b.low, b.high, 4), d=b.d, scale=scale, dmin=b.dmin, min=minimum)
 
 
 Q5_K = BlockFormat(

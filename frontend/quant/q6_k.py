@@ -7,11 +7,11 @@ Reference: ggml/src/ggml-common.h, block_q6_K.
 
 from types import SimpleNamespace
 
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts, excess_128
+from llmc.ir.quant import BlockFormat, Field, IntCodes, Parts, excess_128, joined
 
 
 def _parts(b: SimpleNamespace) -> Parts:
-    return Parts(codes=b.low | b.high << 4, d=b.d, scale=excess_128(b.scale))
+    return Parts(codes=joined(b.low, b.high, 4), d=b.d, scale=excess_128(b.scale))
 
 
 Q6_K = BlockFormat(
