@@ -59,7 +59,7 @@ class Timing:
 
 
 def run(passes: Sequence[Pass], graph: Graph) -> Graph:
-    """Applies `passes` in order and verifies the graph after each, so that a broken graph is reported with the pass that broke it.
+    """Applies `passes` in order and verifies the graph after each, so that a broken graph is reported with its pass.
 
     LLMC_PASSES=-name leaves a pass out (UsageError for a name that is not in the list). LLMC_DUMP=DIR writes
     `03-name.before.ir`, `03-name.after.ir` and `passes.txt`, a table of times, into DIR.
@@ -104,8 +104,10 @@ def _dump_graph(folder: Path | None, name: str, graph: Graph) -> None:
 
 def _table(timings: Sequence[Timing]) -> str:
     lines = [f"{'pass':24} {'ms':>9} {'verify ms':>9} {'nodes':>7} {'after':>7}"]
-    lines += [
-        f"{t.name:24} {1e3 * t.seconds:9.3f} {1e3 * t.verify_seconds:9.3f} {t.nodes_before:7d} {t.nodes_after:7d}" for t in timings
-    ]
-    total = sum(t.seconds for t in timings), sum(t.verify_seconds for t in timings)
-    return "\n".join([*lines, f"{'all':24} {1e3 * total[0]:9.3f} {1e3 * total[1]:9.3f}"]) + "\n"
+    lines += [f"{t.name:24} {_times(t.seconds, t.verify_seconds)} {t.nodes_before:7d} {t.nodes_after:7d}" for t in timings]
+    lines += [f"{'all':24} {_times(sum(t.seconds for t in timings), sum(t.verify_seconds for t in timings))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _times(*seconds: float) -> str:
+    return " ".join(f"{1e3 * s:9.3f}" for s in seconds)

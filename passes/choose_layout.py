@@ -14,16 +14,17 @@ LAYOUTS = {
     "head_norm": ("", "vector"),
     "add_rms_norm": ("", "", "vector"),
 }
-"""What an op reads each operand as. A tied embedding is one weight: the gather reads a row out of the tiles of the output matrix."""
+"""What an op reads each operand as. A tied embedding is one weight: the gather picks its row out of the output matrix's tiles."""
 
 GROUPS = ("linear_group", "linear_silu_mul")
 
 
 @graph_pass
 def choose_layout(graph: Graph) -> Graph:
-    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases (stored as f32).
+    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases.
 
-    Raises UnsupportedModelError for a weight that would be needed in two layouts, or by an op that reads no stored weight.
+    Tiles keep the format of the checkpoint (ir/tiles.py); vectors are stored as f32. Raises UnsupportedModelError for a weight
+    that would be needed in two layouts, or by an op that reads no stored weight.
     """
     chosen: dict[str, str] = {}
     weights = {node.output.name: node for node in graph.of_kind("weight")}

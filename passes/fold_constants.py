@@ -9,7 +9,7 @@ from llmc.ir.ops import CATALOGUE
 from llmc.passes.base import graph_pass
 
 ARITHMETIC = ("add", "mul", "div", "scale")
-"""IEEE 754 fixes the bits of + - * /. Anything transcendental differs between libraries and may not enter an artifact (DESIGN D8)."""
+"""IEEE 754 fixes the bits of + - * /. What is transcendental differs between libraries and may not enter an artifact."""
 
 
 @graph_pass

@@ -10,7 +10,8 @@ from llmc.passes.base import graph_pass
 def fuse_add_rms_norm(graph: Graph) -> Graph:
     """s = add(x, o); n = rms_norm(s, w) -> s, n = add_rms_norm(x, o, w), which stands where the addition stood.
 
-    The sum keeps its other users (it is the residual stream). Of several norms of one sum the first is fused. Saves a read of [T, C].
+    The sum keeps its other users (it is the residual stream). Of several norms of one sum the first is fused. The norm's weight
+    must not be computed. Saves a read of [T, C].
     """
     edit, uses = Edit(graph), Uses(graph)
     for norm in graph.of_kind("rms_norm"):

@@ -9,9 +9,9 @@ from llmc.passes.base import graph_pass
 
 @graph_pass
 def fuse_gate_up(graph: Graph) -> Graph:
-    """silu_mul(linear(x, G), linear(x, U)) -> linear_silu_mul(x, G, U), where both linears read one x, have no scale and no other user.
+    """silu_mul(linear(x, G), linear(x, U)) -> linear_silu_mul(x, G, U), where both linears have no scale and no other user.
 
-    One launch instead of three. The weights stay two and may differ in format.
+    One launch instead of three. Both linears read one x. The weights stay two and may differ in format.
     """
     edit, uses = Edit(graph), Uses(graph)
     for node in graph.of_kind("silu_mul"):

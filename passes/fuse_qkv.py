@@ -11,8 +11,8 @@ from llmc.passes.base import graph_pass
 def fuse_qkv(graph: Graph) -> Graph:
     """linear(x, A), linear(x, B), ... -> linear_group(x, A, B, ...), where they have no scale and no computed weight or bias.
 
-    The group stands where its first member stood. Weights are not concatenated: parts may differ in format (Q4_K_M keeps some v in
-    Q6_K). One launch over all rows instead of one barrier per part.
+    The group stands where its first member stood. Weights are not concatenated: parts may differ in format (Q4_K_M keeps some
+    values in Q6_K). One launch over all rows instead of one barrier per part.
     """
     edit, uses = Edit(graph), Uses(graph)
     by_input: dict[str, list[Node]] = {}

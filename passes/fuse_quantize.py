@@ -23,6 +23,7 @@ def fuse_quantize(graph: Graph) -> Graph:
             continue
         alone = uses.only_user(value) is node
         forms = (node.output,) if alone else (value, node.output)
-        edit.replace(maker, maker.op, maker.inputs, (*maker.outputs[:-1], *forms), **{**maker.attrs, "out": "q8" if alone else "f32+q8"})
+        attrs = {**maker.attrs, "out": "q8" if alone else "f32+q8"}
+        edit.replace(maker, maker.op, maker.inputs, (*maker.outputs[:-1], *forms), **attrs)
         edit.drop(node)
     return edit.graph()

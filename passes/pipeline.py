@@ -34,8 +34,8 @@ NARROW = [hoist_take_rows]
 # The two choices that change results. Before FUSE, so that one quantize per activation is there to be fused into its maker.
 QUANTIZE = [quantize_activations]
 
-# One launch, and one barrier, for what belongs together. Gate and up first, or they would end up in a group; the residual sum joins
-# the norm before the norm learns to quantise.
+# One launch, and one barrier, for what belongs together. Gate and up first, or they would end up in a group; the residual sum
+# joins the norm before the norm learns to quantise.
 FUSE = [fuse_gate_up, fuse_qkv, fuse_add_rms_norm, fuse_quantize, fuse_rope_kv_append]
 
 # Nothing may change the graph's nodes after this.

@@ -74,7 +74,7 @@ def _taken_over(node: Node, output: int, value: Value, last: dict[str, int], i: 
 
 
 def _place(buffers: Sequence[Buffer], nodes: int) -> None:
-    """Sets every offset. Linear in the nodes as long as few buffers live long: only those alive at the same nodes are compared."""
+    """Sets every offset. Compares only buffers alive at the same nodes: linear in the nodes as long as few live long."""
     alive: list[list[Buffer]] = [[] for _ in range(nodes)]
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.start)):
         span = range(buffer.start, buffer.end + 1)

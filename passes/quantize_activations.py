@@ -15,8 +15,8 @@ COLUMNS = 32
 def quantize_activations(graph: Graph) -> Graph:
     """linear(x, W) -> linear(quantize(x), W) where W is in a block format; one quantize per distinct x.
 
-    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. Changes results:
-    each group of 32 activations is rounded to 8 bits.
+    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. Changes
+    results: each group of 32 activations is rounded to 8 bits.
     """
     edit = Edit(graph)
     quantized: dict[str, Value] = {}

@@ -55,7 +55,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """`bounds` gives the largest value of every symbolic dimension; `attrs` what passes found out about the whole (arena bytes)."""
+    """`bounds`: the largest value of every symbolic dimension; `attrs`: what passes found out about the whole (arena bytes)."""
 
     nodes: tuple[Node, ...]
     results: tuple[Value, ...]

@@ -1,6 +1,7 @@
 """The op catalogue: for every op its shape rule and its numpy reference.
 
-Notation: T tokens, R rows wanted, H query heads, Hk key/value heads, D head dim, C hidden, F intermediate, N x K weight rows x columns.
+Notation: T tokens, R rows wanted, H query heads, Hk key/value heads, D head dim, C hidden, F intermediate, N x K weight rows x
+columns.
 References take float32 arrays, accumulate in float64 and return float32, so they are the oracle of passes and kernels alike.
 A `q8` operand is given as the float64 values its codes and scales stand for.
 """
@@ -61,7 +62,7 @@ def infer(name: str, inputs: Sequence[TensorType], attrs: Attrs) -> tuple[Tensor
         raise OpError(f"{name}({', '.join(map(str, inputs))}): {error}") from error
 
 
-# ---- shape rules ----------------------------------------------------------------------------------------------------------------
+# ---- shape rules ------------------------------------------------------------------------------------------------------------
 
 
 def _expect(condition: bool, message: str) -> None:
@@ -194,7 +195,7 @@ def _quantize(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, .
     return (q8(*inputs[0].shape),)
 
 
-# ---- coarse ops -----------------------------------------------------------------------------------------------------------------
+# ---- coarse ops -------------------------------------------------------------------------------------------------------------
 
 
 @op(_embedding)
@@ -279,7 +280,7 @@ def rope_table(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_rope, inplace={0: 0})
 def rope(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """Rotates pairs of features by the table: `half` pairs i with i+P, `interleaved` 2i with 2i+1.  Su et al., arXiv:2104.09864."""
+    """Rotates pairs of features by the table: `half` pairs i with i+P, `interleaved` 2i with 2i+1.  arXiv:2104.09864."""
     return (ref.rope(inputs[0], inputs[1], attrs["heads"], attrs["style"]),)
 
 
@@ -322,7 +323,7 @@ def quantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.quantize(inputs[0]),)
 
 
-# ---- ops made by passes ---------------------------------------------------------------------------------------------------------
+# ---- ops made by passes -----------------------------------------------------------------------------------------------------
 
 
 @op(_linear_group)

@@ -1,8 +1,8 @@
 """Where the values of a planned graph lie: their size in the arena, how long they live, and the check that none is overwritten.
 
-The arena is one block of memory that holds every computed value while it is needed. A plan is the attribute `at` of each computing
-node (bytes from the start of the arena, one per output, -1 for a value that lies elsewhere: the cache and the results), `scratch`
-where a kernel needs room of its own, and the graph attribute `arena` (bytes in all).
+The arena is one block of memory that holds every computed value while it is needed. A plan is the attribute `at` of each
+computing node (bytes from the start of the arena, one per output, -1 for a value that lies elsewhere: the cache and the results),
+`scratch` where a kernel needs room of its own, and the graph attribute `arena` (bytes in all).
 
 Sizes are those of the largest step (the graph's bounds), with rows and float32 columns padded to 16, as kernels write them.
 """
@@ -34,7 +34,10 @@ def align(n: int, to: int = ALIGNMENT) -> int:
 
 @dataclass(frozen=True)
 class Q8Storage:
-    """Bytes from the start of a q8 value [T, K] to its three arrays: codes int8 (at 0), scales f32 [.., K/32], sums i32 [.., 2K/32]."""
+    """Where the three arrays of a q8 value [T, K] start, in bytes from its own start.
+
+    At 0 the int8 codes, T*K; at `scales` f32, T*K/32; at `sums` i32, T*2*K/32. Tokens are tiled inside as kernels like it.
+    """
 
     scales: int
     sums: int
@@ -73,7 +76,7 @@ def last_uses(graph: Graph) -> dict[str, int]:
 
 
 def check_plan(graph: Graph) -> None:
-    """Raises StorageError, naming the values, unless every value stays untouched in the arena from its definition to its last use."""
+    """Raises StorageError, naming the values, unless each stays untouched in the arena from its definition to its last use."""
     last = last_uses(graph)
     live: dict[str, tuple[int, int]] = {}  # value -> first byte, byte after the last
     for i, node in enumerate(graph.nodes):
@@ -127,5 +130,6 @@ def _bound(dim: Dim, bounds: Mapping[str, int]) -> int:
     if isinstance(dim, int):
         return dim
     if dim not in bounds:
-        raise UsageError(f"a value with dimension {dim}, which has no bound, cannot be planned", hint="was a pass that fuses it left out?")
+        message = f"memory for dimension {dim} cannot be planned: it has no bound"
+        raise UsageError(message, hint="was a pass that removes it left out?")
     return bounds[dim]

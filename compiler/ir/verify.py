@@ -3,8 +3,8 @@
     1. Sources (input, weight, constant) come before all other nodes.
     2. Every value is defined once; every use and every result comes after its definition and names the same type.
     3. Every op is in the catalogue and infers exactly the types its outputs carry.
-    4. Constants hold data of their shape; weights name a tensor and hold whole blocks; every symbolic dimension has a bound (S, the
-       context, excepted).
+    4. Constants hold data of their shape; weights name a tensor and hold whole blocks; every symbolic dimension has a bound
+       (S, the context, excepted).
     5. A cache value is appended to once and not used afterwards: pages are updated in place.
     6. Attributes are finite numbers, booleans, strings and tuples of them, so that the text form parses back.
     7. Once memory is planned, no value is overwritten while it is needed (ir/storage.py).
@@ -20,7 +20,6 @@ from llmc.ir.ops import CATALOGUE, OpError, infer
 from llmc.ir.storage import StorageError, check_plan
 from llmc.ir.types import CACHE, DType
 
-
 APPENDS = ("kv_append", "rope_kv_append")
 
 
@@ -31,68 +30,88 @@ class VerifyError(AssertionError):
 def verify(graph: Graph, after: str = "") -> None:
     """Raises VerifyError with `after <pass>: what is wrong`."""
     try:
-        _verify(graph)
+        _check_uses(graph)
+        for node in graph.nodes:
+            _check_node(node, graph)
+        if "arena" in graph.attrs:
+            check_plan(graph)
     except (VerifyError, OpError, StorageError) as error:
         raise VerifyError(f"after {after}: {error}" if after else str(error)) from None
 
 
-def _verify(graph: Graph) -> None:
+def _check_uses(graph: Graph) -> None:
+    """Rules 1, 2 and 5."""
     defined: dict[str, Value] = {}
     appended: set[str] = set()
     computing = False
     for node in graph.nodes:
-        computing |= node.op not in SOURCES
-        _require(not (computing and node.op in SOURCES), f"source {node.outputs[0]} stands after a computation")
+        computing = computing or node.op not in SOURCES
+        if computing and node.op in SOURCES:
+            raise VerifyError(f"source {node.outputs[0]} stands after a computation")
         for value in node.inputs:
-            _check_use(value, defined, node.op)
-            _require(value.name not in appended, f"{node.op} uses {value} after it was appended to")
+            _check_use(value, defined, appended, node.op)
         if node.op in APPENDS:
             appended.update(value.name for value in node.inputs if value.type == CACHE)
-        _check_node(node, graph)
         for value in node.outputs:
-            _require(value.name not in defined, f"{value} is defined twice")
+            if value.name in defined:
+                raise VerifyError(f"{value} is defined twice")
             defined[value.name] = value
     for value in graph.results:
-        _check_use(value, defined, "return")
-        _require(value.name not in appended, f"return uses {value} after it was appended to")
-    if "arena" in graph.attrs:
-        check_plan(graph)
+        _check_use(value, defined, appended, "return")
 
 
-def _check_use(value: Value, defined: dict[str, Value], where: str) -> None:
-    _require(value.name in defined, f"{'output' if where == 'return' else where + ' input'} {value} is not defined")
-    _require(defined[value.name] == value, f"{value} is {defined[value.name].type}, {where} takes it for {value.type}")
+def _check_use(value: Value, defined: dict[str, Value], appended: set[str], where: str) -> None:
+    known = defined.get(value.name)
+    if known is None:
+        raise VerifyError(f"{'output' if where == 'return' else where + ' input'} {value} is not defined")
+    if known is not value and known != value:
+        raise VerifyError(f"{value} is {known.type}, {where} takes it for {value.type}")
+    if value.name in appended:
+        raise VerifyError(f"{where} uses {value} after it was appended to")
 
 
 def _check_node(node: Node, graph: Graph) -> None:
+    """Rules 3, 4 and 6."""
     if node.op == "constant":
-        _require(node.data is not None and node.data.shape == node.output.type.shape, f"constant {node.output} has no data of its shape")
+        _check_constant(node)
     elif node.op == "weight":
         _check_weight(node)
     elif node.op != "input":
-        _require(node.op in CATALOGUE, f"unknown op {node.op}")
-        types = infer(node.op, [v.type for v in node.inputs], node.attrs)
-        _require(types == tuple(v.type for v in node.outputs), f"{node.op} gives {[str(t) for t in types]}, {node.outputs[0]} says otherwise")
+        _check_computation(node)
     for name, attr in node.attrs.items():
-        _require(_is_literal(attr), f"{node.op} {node.outputs[0]}: attribute {name} is {attr!r}")
+        if not _is_literal(attr):
+            raise VerifyError(f"{node.op} {node.outputs[0]}: attribute {name} is {attr!r}")
     for value in node.outputs:
         for dim in value.type.shape:
-            _require(not isinstance(dim, str) or dim == "S" or dim in graph.bounds, f"{value}: no bound for dimension {dim}")
+            if isinstance(dim, str) and dim != "S" and dim not in graph.bounds:
+                raise VerifyError(f"{value}: no bound for dimension {dim}")
+
+
+def _check_constant(node: Node) -> None:
+    if node.data is None or node.data.shape != node.output.type.shape:
+        raise VerifyError(f"constant {node.output} has no data of its shape")
 
 
 def _check_weight(node: Node) -> None:
     type = node.output.type
-    _require(isinstance(node.attrs.get("tensor"), str), f"weight {node.output} names no tensor")
-    whole = not isinstance(type.dtype, DType) and all(isinstance(dim, int) for dim in type.shape)
-    _require(whole and int(type.shape[-1]) % type.dtype.weights == 0, f"weight {node.output} is no whole blocks of {type}")
+    if not isinstance(node.attrs.get("tensor"), str):
+        raise VerifyError(f"weight {node.output} names no tensor")
+    if isinstance(type.dtype, DType) or any(isinstance(dim, str) for dim in type.shape):
+        raise VerifyError(f"weight {node.output} is {type}; weights have a format and a fixed shape")
+    if int(type.shape[-1]) % type.dtype.weights:
+        raise VerifyError(f"weight {node.output}: rows of {type} are no whole blocks of {type.dtype.weights}")
+
+
+def _check_computation(node: Node) -> None:
+    if node.op not in CATALOGUE:
+        raise VerifyError(f"unknown op {node.op}")
+    inferred = infer(node.op, [value.type for value in node.inputs], node.attrs)
+    stated = tuple(value.type for value in node.outputs)
+    if inferred != stated:
+        raise VerifyError(f"{node.op} gives {' '.join(map(str, inferred))}, its outputs say {' '.join(map(str, stated))}")
 
 
 def _is_literal(attr: Any) -> bool:
     if isinstance(attr, tuple):
         return all(map(_is_literal, attr))
     return isinstance(attr, str) or (type(attr) in (int, float, bool) and math.isfinite(attr))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise VerifyError(message)

@@ -15,7 +15,7 @@ from llmc.frontend.config import read_config
 from llmc.frontend.load import build
 from llmc.frontend.quant import FORMATS
 from llmc.ir.graph import Graph
-from llmc.ir.types import TensorType
+from llmc.ir.types import DType, TensorType
 from tests.ir.sample import Weights, raw_weight
 
 HIDDEN, INTERMEDIATE, VOCAB, HEADS, KV_HEADS, HEAD_DIM = 64, 96, 80, 4, 2, 16
@@ -51,7 +51,7 @@ def decoder(
     rope_factors: bool = False,
     **keys: float,
 ) -> Decoder:
-    """A decoder of a family. `formats` by matrix name ("attn_v": "q8_0"), q4_0 otherwise; `keys` are added to the family's own."""
+    """A decoder of a family. `formats` by matrix name ("attn_v": "q8_0"), q4_0 otherwise; `keys` join the family's own."""
     shapes = {"token_embd.weight": (VOCAB, HIDDEN), "output_norm.weight": (HIDDEN,)}
     shapes |= {} if tied else {"output.weight": (VOCAB, HIDDEN)}
     shapes |= {"rope_freqs.weight": (HEAD_DIM // 2,)} if rope_factors else {}
@@ -60,10 +60,17 @@ def decoder(
         shapes |= {f"blk.{i}.{name}.weight": (HIDDEN,) for name in ("attn_norm", "ffn_norm")}
         shapes |= {f"blk.{i}.{name}.bias": MATRICES[name][:1] for name in biased}
         shapes |= {f"blk.{i}.{name}.weight": (HEAD_DIM,) for name in ("attn_q_norm", "attn_k_norm") if family == "qwen3"}
-    tensors = {name: Tensor(name, FORMATS[_format(name, shape, formats or {})], shape, 0, 0, 0) for name, shape in shapes.items()}
-    checkpoint = RandomCheckpoint([Path("random.gguf")], [], {**_keys(family, layers), **{f"{family}.{k}": v for k, v in keys.items()}}, tensors)
+    types = {name: TensorType(FORMATS[_format(name, shape, formats or {})], shape) for name, shape in shapes.items()}
+    all_keys = {**_keys(family, layers), **{f"{family}.{key}": value for key, value in keys.items()}}
+    tensors = {name: _tensor(name, type) for name, type in types.items()}
+    checkpoint = RandomCheckpoint([Path("random.gguf")], [], all_keys, tensors)
     graph = build(checkpoint, arch.find()[family], read_config(checkpoint), VOCAB)
-    return Decoder(graph, Weights({name: TensorType(t.format, t.shape) for name, t in tensors.items()}))
+    return Decoder(graph, Weights(types))
+
+
+def _tensor(name: str, type: TensorType) -> Tensor:
+    assert not isinstance(type.dtype, DType)
+    return Tensor(name, type.dtype, tuple(int(d) for d in type.shape), 0, 0, 0)
 
 
 def _format(name: str, shape: tuple[int, ...], formats: Mapping[str, str]) -> str:
