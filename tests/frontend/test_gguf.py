@@ -80,7 +80,9 @@ class TestRoundTrip:
     def test_arrays_of_every_integer_type(self, tmp_path, kind):
         values = [0, 1, 127]
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=[ARCHITECTURE, key("x", ARRAY, (kind, values))])))
-        assert c.integers("x", 0, 127) == (0, 1, 127)
+        assert c.integers("x", 0, 127) == c.integers("x", -(2**70), 2**70) == (0, 1, 127)
+        with pytest.raises(MalformedFileError, match="holds 0 at index 0, expected 1 to"):
+            c.integers("x", 1, 2**70)
 
     @pytest.mark.parametrize("kind", [6, 12])
     def test_arrays_of_floats(self, tmp_path, kind):
