@@ -272,6 +272,11 @@ def minimum(a: Expr, b: Expr) -> Expr:
     return T.Select(a < b, a, b)
 
 
+def minimum(a: Expr, b: Expr) -> Expr:
+    """The smaller one; `b` where either is NaN, as minps does."""
+    return T.Select(a < b, a, b)
+
+
 def absolute(value: Expr) -> Expr:
     """|x| of f32 lanes."""
     return bits(masked(bits(value, "int32"), 0x7FFFFFFF), "float32")
@@ -313,8 +318,7 @@ def exp(isa: Isa, x: Expr) -> Expr:
     x = n ln2 + f with |f| <= ln2 / 2, where ln2 is split in two so that n times its first part is exact; a polynomial for e^f.
     """
     lanes = shape(x)[1]
-    x = let(T.Select(x > f32(-87.0, lanes), x, f32(-87.0, lanes)))
-    x = let(T.Select(x < f32(88.0, lanes), x, f32(88.0, lanes)))
+    x = let(minimum(maximum(x, f32(-87.0, lanes)), f32(88.0, lanes)))
     n = let(rint(x * f32(1.44269504088896341, lanes)))
     f = let(fma(isa, n, f32(-0.693359375, lanes), x))
     f = let(fma(isa, n, f32(2.12194440e-4, lanes), f))

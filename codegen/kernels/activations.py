@@ -32,7 +32,7 @@ class Quantised:
         qa = self.qa.reshape(-1, p, nb, COLUMNS).transpose(0, 2, 1, 3)
         da = self.da.reshape(-1, p, nb).transpose(0, 2, 1)
         sa = self.sa.reshape(-1, p, nb, 2).transpose(0, 2, 3, 1)
-        return Quantised(*(np.ascontiguousarray(a).reshape(-1) for a in (qa, da, sa)))
+        return Quantised(qa.flatten(), da.flatten(), sa.flatten())
 
 
 def quantise(x: NDArray[np.float32]) -> Quantised:
@@ -46,7 +46,8 @@ def quantise(x: NDArray[np.float32]) -> Quantised:
 
 def sums(qa: NDArray[np.int8]) -> NDArray[np.int32]:
     """qa i8 [T, nb, 32] -> i32 [T, nb, 2]."""
-    return qa.reshape(*qa.shape[:2], 2, COLUMNS // 2).sum(axis=3, dtype=np.int32)
+    total: NDArray[np.int32] = qa.reshape(*qa.shape[:2], 2, COLUMNS // 2).sum(axis=3, dtype=np.int32)
+    return total
 
 
 def token_tiles(tokens: int) -> list[tuple[int, int]]:

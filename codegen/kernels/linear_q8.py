@@ -81,7 +81,7 @@ class _Q8:
     def small_blocks(self, blocks: Expr) -> None:
         with loop(0, tir.shifted(blocks + (_UNITS - 1), -3)) as chunk:
             first = let(chunk * _UNITS)
-            count = let(tir.T.min(blocks - first, tir.i32(_UNITS)))
+            count = let(tir.minimum(blocks - first, tir.i32(_UNITS)))
             self.prepare(first, count)
             with loop(0, count) as i:
                 block = let(first + i)
