@@ -120,7 +120,7 @@ def _artifact(path: Path, context: int | None) -> dict[str, Any]:
 
 def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     """The description for a reader; every tensor with `verbose`."""
-    lines = [", ".join(filter(None, (f"{result['path']}: {result['kind']}", result["architecture"], result["name"])))]
+    lines = [", ".join(filter(None, (f"{result['path']}: {result['kind']}", result["architecture"], _printable(result["name"]))))]
     if result.get("why_not"):
         lines.append(f"llmc cannot compile it: {result['why_not']}")
     lines.append(f"{result['weights']:,} weights, {_size(result['bytes'])}, {result['bits_per_weight']} bits per weight")
@@ -132,6 +132,11 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     for t in result["tensors"] if verbose else ():
         lines.append(f"  {t['name']:<40} {t['format']:<8} {'x'.join(map(str, t['shape'])):>16}  {_size(t['bytes']):>10}")
     return "\n".join(lines)
+
+
+def _printable(text: str | None) -> str | None:
+    """A text from a file, without what would move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text) if text else text
 
 
 def _size(nbytes: float) -> str:

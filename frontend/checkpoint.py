@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,10 @@ class Checkpoint:
         self.tensors: Mapping[str, Tensor] = MappingProxyType(dict(tensors))
         self._maps = tuple(maps)
         self.architecture = self.string("general.architecture")
+        if not re.fullmatch(r"[!-~]{1,64}", self.architecture):
+            raise self.wrong(
+                "general.architecture", f"is {quoted(self.architecture)}, expected a name of 1 to 64 ASCII characters"
+            )
 
     def integer(self, key: str, low: int, high: int, default: D | Required = REQUIRED) -> int | D:
         """An integer of any width, low <= value <= high."""

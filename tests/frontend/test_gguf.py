@@ -340,6 +340,8 @@ class TestKeys:
     def test_an_architecture_is_a_string(self, tmp_path):
         refused(tmp_path, File(keys=[key("x", 4, 1)]), "general.architecture is missing")
         refused(tmp_path, File(keys=[key("general.architecture", 4, 1)]), "general.architecture is an integer")
+        for name in ("", "a b", "x" * 65, "\x1b[2J"):
+            refused(tmp_path, File(keys=[key("general.architecture", STRING, name)]), "general.architecture is", "1 to 64")
 
     def test_a_name_cannot_write_to_the_terminal(self, tmp_path):
         name = "a\x1b[2Jb"
