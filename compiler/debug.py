@@ -69,6 +69,11 @@ def no_color() -> bool:
     return bool(os.environ.get("NO_COLOR"))
 
 
+def environment(**defaults: str) -> dict[str, str]:
+    """The environment for a program we start: ours, and `defaults` where it has nothing else to say."""
+    return {**defaults, **os.environ}
+
+
 @contextmanager
 def scoped(**values: str | None) -> Iterator[None]:
     """Sets variables of VARIABLES (None removes one) inside a with block, and puts the old values back."""

@@ -5,7 +5,7 @@
 **     llmc_session *session;
 **     if (llmc_model_open("model.llmc", NULL, &error, &model) != LLMC_OK) { puts(error.text); return 1; }
 **     if (llmc_session_open(model, NULL, &error, &session) == LLMC_OK) {
-**       ... llmc_step(), llmc_generate() ...
+**       ... llmc_session_step(), llmc_generate() ...
 **       llmc_session_close(session);
 **     }
 **     llmc_model_close(model);
@@ -32,6 +32,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default) /* in a library compiled with hidden symbols, these are not */
 #endif
 
 typedef enum llmc_status {
@@ -98,7 +101,7 @@ typedef struct llmc_model_info {
   int32_t hidden;
   int32_t layers;
   int32_t context; /* trained context length in tokens */
-  int32_t max_step_tokens; /* tokens one llmc_step() takes */
+  int32_t max_step_tokens; /* tokens one llmc_session_step() takes */
   int32_t page_tokens; /* tokens a cache page holds */
   uint64_t page_bytes; /* bytes of one page, all layers and cache groups together */
   uint64_t weights_bytes; /* size of the mapped weights file */
@@ -132,7 +135,7 @@ enum {
 ** tokens      room for `capacity` ids; may be NULL if capacity is 0.
 ** count       number of ids of the whole text, also with LLMC_ERR_SPACE (then nothing useful is in tokens).
 **
-** At most size + 2 ids come out. */
+** At most 3 * size + 5 ids come out. */
 llmc_status llmc_tokenize(const llmc_vocabulary *vocabulary, const char *text, size_t size, uint32_t flags, int32_t *tokens,
                           size_t capacity, size_t *count);
 
@@ -160,8 +163,8 @@ llmc_status llmc_session_close(llmc_session *session);
 /* The sentence about the last call on this session that failed. Never NULL; valid until the next call on it. */
 const char *llmc_session_error(const llmc_session *session);
 
-/* Makes the llmc_prefill() or generation that runs in another thread return LLMC_ERR_CANCELLED after its current step; without one,
-** the next. Cancelling twice cancels once. */
+/* Makes the llmc_session_prefill() or generation that runs in another thread return LLMC_ERR_CANCELLED after its current step;
+** without one, the next. Cancelling twice cancels once. */
 llmc_status llmc_session_cancel(llmc_session *session);
 
 /* Opens an empty sequence; *sequence is a small number, used again after closing. LLMC_ERR_FULL when max_sequences are open. */
@@ -192,14 +195,14 @@ typedef struct llmc_batch {
 /* One forward pass. The logits of a token do not depend, to the bit, on what else is in the batch, on how its prompt was cut into
 ** steps, or on the number of threads. Returns LLMC_ERR_ARG, LLMC_ERR_CONTEXT, LLMC_ERR_FULL, LLMC_ERR_NOMEM; a refused batch appends
 ** nothing. */
-llmc_status llmc_step(llmc_session *session, const llmc_batch *batch);
+llmc_status llmc_session_step(llmc_session *session, const llmc_batch *batch);
 
 /* Appends any number of tokens to one sequence, in steps of max_step_tokens; wants the logits of the last one, which is row 0.
 ** Refused as a whole when they do not fit. After LLMC_ERR_CANCELLED the sequence holds the steps that were done. */
-llmc_status llmc_prefill(llmc_session *session, int32_t sequence, const int32_t *tokens, size_t count);
+llmc_status llmc_session_prefill(llmc_session *session, int32_t sequence, const int32_t *tokens, size_t count);
 
 /* Logits of wanted row `row` of the last step: `vocab` floats, valid until the next step; NULL if there is no such row. */
-const float *llmc_logits(const llmc_session *session, int32_t row);
+const float *llmc_session_logits(const llmc_session *session, int32_t row);
 
 /* ---- Sampling -------------------------------------------------------------------------------------------------------------- */
 
@@ -260,15 +263,17 @@ typedef struct llmc_timings {
   size_t struct_size; /* set by the caller */
   size_t prompt_tokens;
   size_t tokens; /* chosen by the sampler */
-  uint64_t prompt_ns; /* from llmc_generation_open() to the prompt's logits, minus the caller's own time */
-  uint64_t decode_ns; /* in all later steps and in choosing tokens */
+  uint64_t prompt_ns; /* in the prompt's steps */
+  uint64_t decode_ns; /* in all later steps, and in choosing tokens */
 } llmc_timings;
 
-/* Starts a generation in a sequence of its own. The options' arrays are copied. Nothing is computed yet. The session is closed only
-** after it. LLMC_ERR_CONTEXT if the prompt leaves no room for a token; needs the model's vocabulary (LLMC_ERR_ARG). */
+/* Starts a generation in a sequence of its own. The options' arrays are copied. Nothing is computed yet. Close it
+** before its session. LLMC_ERR_CONTEXT if the prompt leaves no room for a token, LLMC_ERR_FULL if all sequences are open. A model
+** without a vocabulary gives tokens without text and takes no stop texts. */
 llmc_status llmc_generation_open(llmc_session *session, const llmc_generate_options *options, llmc_generation **out);
 
-/* Computes the prompt (first call) or the last token, and chooses the next one. After the last piece: LLMC_ERR_ARG. */
+/* Computes the prompt (first call) or the last token, and chooses the next one. A failed call ends the generation; after the end:
+** LLMC_ERR_ARG. */
 llmc_status llmc_generation_next(llmc_generation *generation, llmc_piece *piece);
 
 llmc_status llmc_generation_timings(const llmc_generation *generation, llmc_timings *timings);
@@ -283,6 +288,9 @@ typedef int (*llmc_piece_callback)(void *user, const llmc_piece *piece);
 llmc_status llmc_generate(llmc_session *session, const llmc_generate_options *options, llmc_piece_callback callback, void *user,
                           llmc_timings *timings, llmc_reason *reason);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -30,7 +30,7 @@ typedef struct llmc_worker {
 void llmc_barrier(llmc_worker *worker);
 
 /* The cache of one group as one step sees it. Page p of sequence s lies at pool + (int64_t)tables[s * table_stride + p] * page_bytes
-** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those are 0. */
+** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used. */
 typedef struct llmc_step_cache {
   uint8_t *pool; /* aligned to 64 bytes */
   const int32_t *tables; /* [n_seqs][table_stride] */
@@ -94,13 +94,17 @@ enum {
   LLMC_CPU_AVX512_BITALG = 1 << 24,
   LLMC_CPU_AVX512_VPOPCNTDQ = 1 << 25,
   LLMC_CPU_AVX512_IFMA = 1 << 26,
+  LLMC_CPU_VAES = 1 << 27,
+  LLMC_CPU_VPCLMULQDQ = 1 << 28,
+  LLMC_CPU_LAHF = 1 << 29,
 
   /* What code compiled for each level may use, including what the code generator picks on its own (GFNI for byte shifts). */
-  LLMC_CPU_X86_64_V2 = LLMC_CPU_SSE3 | LLMC_CPU_SSSE3 | LLMC_CPU_SSE41 | LLMC_CPU_SSE42 | LLMC_CPU_POPCNT | LLMC_CPU_CX16,
+  LLMC_CPU_X86_64_V2 = LLMC_CPU_SSE3 | LLMC_CPU_SSSE3 | LLMC_CPU_SSE41 | LLMC_CPU_SSE42 | LLMC_CPU_POPCNT | LLMC_CPU_CX16 |
+                       LLMC_CPU_LAHF,
   LLMC_CPU_LEVEL_AVX2 = LLMC_CPU_X86_64_V2 | LLMC_CPU_AVX | LLMC_CPU_F16C | LLMC_CPU_FMA | LLMC_CPU_MOVBE | LLMC_CPU_AVX2 |
                         LLMC_CPU_BMI1 | LLMC_CPU_BMI2 | LLMC_CPU_LZCNT, /* x86-64-v3 */
-  LLMC_CPU_LEVEL_AVX_VNNI = LLMC_CPU_LEVEL_AVX2 | LLMC_CPU_AVX_VNNI | LLMC_CPU_GFNI, /* alderlake */
-  LLMC_CPU_LEVEL_AVX512_VNNI = LLMC_CPU_LEVEL_AVX2 | LLMC_CPU_GFNI | LLMC_CPU_AVX512F | LLMC_CPU_AVX512BW | LLMC_CPU_AVX512CD |
+  LLMC_CPU_LEVEL_AVX_VNNI = LLMC_CPU_LEVEL_AVX2 | LLMC_CPU_AVX_VNNI | LLMC_CPU_GFNI | LLMC_CPU_VAES | LLMC_CPU_VPCLMULQDQ, /* alderlake */
+  LLMC_CPU_LEVEL_AVX512_VNNI = LLMC_CPU_LEVEL_AVX2 | LLMC_CPU_GFNI | LLMC_CPU_VAES | LLMC_CPU_VPCLMULQDQ | LLMC_CPU_AVX512F | LLMC_CPU_AVX512BW | LLMC_CPU_AVX512CD |
                                LLMC_CPU_AVX512DQ | LLMC_CPU_AVX512VL | LLMC_CPU_AVX512_VNNI | LLMC_CPU_AVX512_VBMI |
                                LLMC_CPU_AVX512_VBMI2 | LLMC_CPU_AVX512_BITALG | LLMC_CPU_AVX512_VPOPCNTDQ |
                                LLMC_CPU_AVX512_IFMA /* icelake-server */

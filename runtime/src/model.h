@@ -1,0 +1,29 @@
+/* A mapped artifact: the plan this library was compiled with, and its files. */
+#ifndef LLMC_MODEL_H
+#define LLMC_MODEL_H
+
+#include <stdatomic.h>
+
+#include "file.h"
+#include "llmc_api.h"
+#include "llmc_plan.h"
+
+struct llmc_model {
+  llmc_handle head;
+  llmc_allocator allocator;
+  const llmc_plan *plan;
+  const llmc_isa *isa;
+  llmc_map weights;
+  llmc_map tokenizer;
+  llmc_vocabulary *vocabulary; /* NULL: the model was compiled without */
+  _Atomic int32_t users; /* open sessions and samplers */
+};
+
+extern const llmc_api_table llmc_functions; /* api.c */
+
+llmc_status llmc_rt_model_open(const char *path, const llmc_model_options *options, llmc_error *error, llmc_model **out);
+llmc_status llmc_rt_model_close(llmc_model *model);
+llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *info);
+const llmc_vocabulary *llmc_rt_model_vocabulary(const llmc_model *model);
+
+#endif

@@ -1,0 +1,55 @@
+#include "pages.h"
+
+#include <string.h>
+
+#include "memory.h"
+
+enum { FIRST_CAPACITY = 8, POOL_ALIGN = 64 };
+
+void llmc_pages_open(llmc_pages *pages, const llmc_allocator *allocator, uint64_t page_bytes, int32_t limit) {
+  *pages = (llmc_pages){.allocator = *allocator, .page_bytes = page_bytes, .limit = limit};
+}
+
+void llmc_pages_close(llmc_pages *pages) {
+  llmc_free(&pages->allocator, pages->free_list);
+  llmc_free(&pages->allocator, pages->pool);
+  *pages = (llmc_pages){0};
+}
+
+/* Doubling keeps the copying cheap. Memory that no page was handed out from is never touched, so it costs no resident memory. */
+static llmc_status grow(llmc_pages *pages, int64_t needed) {
+  int64_t capacity = pages->capacity ? 2 * (int64_t)pages->capacity : FIRST_CAPACITY;
+  if (capacity < needed) capacity = needed;
+  if (capacity > pages->limit) capacity = pages->limit;
+  uint8_t *pool = llmc_alloc(&pages->allocator, (size_t)capacity, pages->page_bytes, POOL_ALIGN);
+  int32_t *list = llmc_alloc(&pages->allocator, (size_t)capacity, sizeof *list, sizeof(void *));
+  if (!pool || !list) {
+    llmc_free(&pages->allocator, pool);
+    llmc_free(&pages->allocator, list);
+    return LLMC_ERR_NOMEM;
+  }
+  if (pages->pool) {
+    memcpy(pool, pages->pool, (size_t)pages->n_fresh * pages->page_bytes);
+    memcpy(list, pages->free_list, (size_t)pages->n_free * sizeof *list);
+  }
+  llmc_free(&pages->allocator, pages->pool);
+  llmc_free(&pages->allocator, pages->free_list);
+  pages->pool = pool;
+  pages->free_list = list;
+  pages->capacity = (int32_t)capacity;
+  return LLMC_OK;
+}
+
+llmc_status llmc_pages_reserve(llmc_pages *pages, int64_t n) {
+  int64_t needed = (int64_t)pages->n_fresh - pages->n_free + n;
+  if (needed > pages->limit) return LLMC_ERR_FULL;
+  return needed > pages->capacity ? grow(pages, needed) : LLMC_OK;
+}
+
+int32_t llmc_pages_take(llmc_pages *pages) {
+  int32_t page = pages->n_free ? pages->free_list[--pages->n_free] : pages->n_fresh++;
+  memset(pages->pool + (uint64_t)page * pages->page_bytes, 0, pages->page_bytes);
+  return page;
+}
+
+void llmc_pages_give(llmc_pages *pages, int32_t page) { pages->free_list[pages->n_free++] = page; }

@@ -1,0 +1,51 @@
+/* Sequences of a session: who has which pages. */
+#include "session.h"
+
+llmc_sequence *llmc_session_sequence(llmc_session *s, int32_t sequence) {
+  if (sequence >= 0 && sequence < s->max_sequences && s->sequences[sequence].open) return &s->sequences[sequence];
+  llmc_fail(&s->error, LLMC_ERR_ARG, "sequence %d is not open", sequence);
+  return NULL;
+}
+
+llmc_status llmc_rt_sequence_open(llmc_session *s, int32_t *sequence) {
+  if (!sequence) return llmc_fail(&s->error, LLMC_ERR_ARG, "no place for the sequence");
+  for (int32_t i = 0; i < s->max_sequences; i++) {
+    if (s->sequences[i].open) continue;
+    s->sequences[i] = (llmc_sequence){.open = true};
+    *sequence = i;
+    return LLMC_OK;
+  }
+  return llmc_fail(&s->error, LLMC_ERR_FULL, "all %d sequences of the session are open", s->max_sequences);
+}
+
+static void truncate(llmc_session *s, int32_t sequence, int32_t length) {
+  llmc_sequence *q = &s->sequences[sequence];
+  for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    int32_t *table = llmc_session_table(s, g, sequence);
+    for (int32_t p = llmc_pages_for(q->length); p-- > llmc_pages_for(length);) llmc_pages_give(&s->pages[g], table[p]);
+  }
+  q->length = length;
+}
+
+llmc_status llmc_rt_sequence_truncate(llmc_session *s, int32_t sequence, int32_t length) {
+  llmc_sequence *q = llmc_session_sequence(s, sequence);
+  if (!q) return LLMC_ERR_ARG;
+  if (length < 0 || length > q->length)
+    return llmc_fail(&s->error, LLMC_ERR_ARG, "sequence %d holds %d tokens: cannot truncate to %d", sequence, q->length, length);
+  truncate(s, sequence, length);
+  return LLMC_OK;
+}
+
+llmc_status llmc_rt_sequence_close(llmc_session *s, int32_t sequence) {
+  llmc_sequence *q = llmc_session_sequence(s, sequence);
+  if (!q) return LLMC_ERR_ARG;
+  truncate(s, sequence, 0);
+  q->open = false;
+  return LLMC_OK;
+}
+
+llmc_status llmc_rt_sequence_length(const llmc_session *s, int32_t sequence, int32_t *length) {
+  if (!length || sequence < 0 || sequence >= s->max_sequences || !s->sequences[sequence].open) return LLMC_ERR_ARG;
+  *length = s->sequences[sequence].length;
+  return LLMC_OK;
+}

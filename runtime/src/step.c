@@ -1,0 +1,172 @@
+/* Steps: everything about a batch is checked here, because the plan trusts it. */
+#include <string.h>
+
+#include "memory.h"
+#include "session.h"
+
+enum { LOGITS_ALIGN = 64 };
+
+#define REFUSE(...) return llmc_fail(&s->error, LLMC_ERR_ARG, __VA_ARGS__)
+
+static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count, int64_t *n_tokens, int64_t *n_pages) {
+  llmc_sequence *q = llmc_session_sequence(s, sequence);
+  if (!q) return LLMC_ERR_ARG;
+  if (q->in_batch) REFUSE("sequence %d is in the batch twice", sequence);
+  q->in_batch = true;
+  if (count < 1) REFUSE("sequence %d: %d tokens", sequence, count);
+  if (count > s->context - q->length)
+    return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %d more exceed the context of %d", sequence, q->length,
+                     count, s->context);
+  *n_tokens += count;
+  *n_pages += llmc_pages_for(q->length + count) - llmc_pages_for(q->length);
+  return LLMC_OK;
+}
+
+static llmc_status check_sequences(llmc_session *s, const llmc_batch *b, int64_t *n_tokens, int64_t *n_pages) {
+  llmc_status status = LLMC_OK;
+  int32_t seen = 0;
+  for (; seen < b->n_sequences && !status; seen++)
+    status = check_sequence(s, b->sequences[seen], b->counts[seen], n_tokens, n_pages);
+  for (int32_t i = 0; i < seen; i++)
+    if (b->sequences[i] >= 0 && b->sequences[i] < s->max_sequences) s->sequences[b->sequences[i]].in_batch = false;
+  return status;
+}
+
+static llmc_status check_tokens(llmc_session *s, const int32_t *tokens, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (tokens[i] < 0 || tokens[i] >= s->plan->vocab)
+      REFUSE("token %zu is %d: ids go from 0 to %d", i, tokens[i], s->plan->vocab - 1);
+  return LLMC_OK;
+}
+
+static llmc_status check_rows(llmc_session *s, const llmc_batch *b, int32_t n_tokens) {
+  if (b->n_rows < -1 || b->n_rows > n_tokens) REFUSE("%d rows of %d tokens", b->n_rows, n_tokens);
+  if (b->n_rows > 0 && !b->rows) REFUSE("rows is NULL");
+  for (int32_t i = 0; i < b->n_rows; i++)
+    if (b->rows[i] < (i ? b->rows[i - 1] + 1 : 0) || b->rows[i] >= n_tokens)
+      REFUSE("row %d is token %d: rows ascend, below %d", i, b->rows[i], n_tokens);
+  return LLMC_OK;
+}
+
+static llmc_status reserve_pages(llmc_session *s, int64_t n) {
+  for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    llmc_status status = llmc_pages_reserve(&s->pages[g], n);
+    if (status == LLMC_ERR_FULL)
+      return llmc_fail(&s->error, status, "%lld more cache pages needed: the session has %d", (long long)n, s->pages[g].limit);
+    if (status) return llmc_fail(&s->error, status, "no memory for %lld cache pages", (long long)n);
+  }
+  return LLMC_OK;
+}
+
+static llmc_status reserve_logits(llmc_session *s, int32_t n_rows) {
+  int32_t rows = llmc_padded_rows(n_rows);
+  if (rows <= s->logits_rows) return LLMC_OK;
+  float *logits = llmc_alloc(&s->allocator, (size_t)rows * (size_t)s->plan->vocab_padded, sizeof *logits, LOGITS_ALIGN);
+  if (!logits) return llmc_fail(&s->error, LLMC_ERR_NOMEM, "no memory for %d rows of logits", rows);
+  llmc_free(&s->allocator, s->logits);
+  s->logits = logits;
+  s->logits_rows = rows;
+  return LLMC_OK;
+}
+
+/* Appends sequence i of the batch: positions, and pages where the old ones end. */
+static void place(llmc_session *s, int32_t i, int32_t sequence, int32_t count) {
+  llmc_sequence *q = &s->sequences[sequence];
+  int32_t start = s->starts[i], old_pages = llmc_pages_for(q->length), pages = llmc_pages_for(q->length + count);
+  for (int32_t t = 0; t < count; t++) s->positions[start + t] = q->length + t;
+  for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    int32_t *table = llmc_session_table(s, g, sequence);
+    for (int32_t p = old_pages; p < pages; p++) table[p] = llmc_pages_take(&s->pages[g]);
+    memcpy((int32_t *)(uintptr_t)s->caches[g].tables + (size_t)i * (size_t)s->table_stride, table, (size_t)pages * sizeof *table);
+    s->caches[g].pool = s->pages[g].pool;
+  }
+  q->length += count;
+  s->starts[i + 1] = start + count;
+}
+
+/* Copies n values and zeroes the rows that kernels touch beyond them. */
+static void fill(int32_t *dst, const int32_t *src, int32_t n) {
+  for (int32_t i = 0; i < n; i++) dst[i] = src ? src[i] : i;
+  for (int32_t i = n; i < llmc_padded_rows(n); i++) dst[i] = 0;
+}
+
+typedef struct job {
+  const llmc_step *step;
+  void (*run)(const llmc_step *, llmc_worker *);
+} job;
+
+static void run_job(void *arg, llmc_worker *worker) {
+  const job *j = arg;
+  j->run(j->step, worker);
+}
+
+static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
+  llmc_step step = {.n_tokens = n_tokens,
+                    .n_seqs = n_seqs,
+                    .n_rows = s->n_rows,
+                    .context = s->context,
+                    .tokens = s->tokens,
+                    .positions = s->positions,
+                    .sequence_start = s->starts,
+                    .rows = s->rows,
+                    .caches = s->caches,
+                    .logits = s->logits,
+                    .arena = s->arena,
+                    .weights = s->model->weights.data,
+                    .kernels = s->model->isa->kernels};
+  job j = {&step, s->plan->step};
+  llmc_pool_run(s->pool, run_job, &j);
+}
+
+llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
+  llmc_batch b = {.struct_size = sizeof b};
+  int64_t n_tokens = 0, n_pages = 0;
+  if (!given || !llmc_struct_read(&b, sizeof b, given)) REFUSE("batch: NULL, wrong struct_size, or a field this version does not know");
+  if (!b.tokens || !b.sequences || !b.counts) REFUSE("batch: a NULL array");
+  if (b.n_sequences < 1 || b.n_sequences > s->plan->max_step_tokens) REFUSE("batch: %d sequences", b.n_sequences);
+  llmc_status status = check_sequences(s, &b, &n_tokens, &n_pages);
+  if (status) return status;
+  if (n_tokens > s->plan->max_step_tokens)
+    REFUSE("batch: %lld tokens, a step takes %d", (long long)n_tokens, s->plan->max_step_tokens);
+  int32_t n = (int32_t)n_tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
+  if ((status = check_tokens(s, b.tokens, (size_t)n)) || (status = check_rows(s, &b, n)) ||
+      (status = reserve_pages(s, n_pages)) || (status = reserve_logits(s, n_rows)))
+    return status;
+  s->n_rows = n_rows;
+  fill(s->tokens, b.tokens, n);
+  fill(s->rows, b.n_rows < 0 ? NULL : b.rows, n_rows);
+  for (int32_t i = 0; i < b.n_sequences; i++) place(s, i, b.sequences[i], b.counts[i]);
+  for (int32_t i = n; i < llmc_padded_rows(n); i++) s->positions[i] = 0;
+  execute(s, n, b.n_sequences);
+  return LLMC_OK;
+}
+
+/* Refuses all of the tokens or none, and gets all memory at once: after this no step fails. */
+static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
+  llmc_sequence *q = llmc_session_sequence(s, sequence);
+  if (!q) return LLMC_ERR_ARG;
+  if (!tokens || !count) REFUSE("no tokens");
+  if (count > (size_t)(s->context - q->length))
+    return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %zu more exceed the context of %d", sequence, q->length,
+                     count, s->context);
+  llmc_status status = check_tokens(s, tokens, count);
+  if (!status) status = reserve_pages(s, llmc_pages_for(q->length + (int32_t)count) - llmc_pages_for(q->length));
+  return status ? status : reserve_logits(s, 1);
+}
+
+llmc_status llmc_rt_session_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
+  llmc_status status = check_prefill(s, sequence, tokens, count);
+  for (size_t done = 0, n; done < count && !status; done += n) {
+    if (llmc_session_take_cancel(s)) return llmc_fail(&s->error, LLMC_ERR_CANCELLED, "cancelled after %zu of %zu tokens", done, count);
+    n = count - done < (size_t)s->plan->max_step_tokens ? count - done : (size_t)s->plan->max_step_tokens;
+    int32_t length = (int32_t)n, last = length - 1;
+    llmc_batch batch = {.struct_size = sizeof batch, .tokens = tokens + done, .sequences = &sequence, .counts = &length, .n_sequences = 1,
+                        .n_rows = done + n == count, .rows = &last};
+    status = llmc_rt_session_step(s, &batch);
+  }
+  return status;
+}
+
+const float *llmc_rt_session_logits(const llmc_session *s, int32_t row) {
+  return row >= 0 && row < s->n_rows ? s->logits + (size_t)row * (size_t)s->plan->vocab_padded : NULL;
+}
