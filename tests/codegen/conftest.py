@@ -5,6 +5,7 @@ several in `specs`, and a level `isa`) are built together on first use, so that 
 """
 
 import ctypes
+import mmap
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from llmc.codegen.build import build_objects
 from llmc.codegen.kernels.base import KernelSpec, Param, exported
@@ -87,3 +89,22 @@ def isa(request: pytest.FixtureRequest) -> Isa:
     """Every level; tests that only run some parametrise `isa` themselves."""
     level: Isa = request.param
     return level
+
+
+@pytest.fixture
+def guarded() -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Copies an array so that the byte after its last one cannot be read or written: a kernel that tries kills the test run."""
+    return _guarded
+
+
+def _guarded(array: NDArray[Any]) -> NDArray[Any]:
+    pages = -(-array.nbytes // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    whole = np.frombuffer(memory, np.uint8)
+    fence = ctypes.c_void_p(whole.ctypes.data + pages * mmap.PAGESIZE)
+    if ctypes.CDLL(None, use_errno=True).mprotect(fence, ctypes.c_size_t(mmap.PAGESIZE), 0):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    end = pages * mmap.PAGESIZE
+    copy = whole[end - array.nbytes : end].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, Parts, split
 from llmc.ir.tiles import ROWS, TileLayout, pack, packed_bytes, row_tiles, unpack

@@ -1,0 +1,36 @@
+"""Weights for kernel tests: random ones with sane scales, and the ones that strain integer arithmetic most."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format
+
+
+def random_weight(fmt: Format, n: int, k: int, rng: np.random.Generator) -> Bytes:
+    """W[n, k] as a checkpoint stores it, u8 flat: any codes, scales around one hundredth of either sign."""
+    if isinstance(fmt, DenseFormat):
+        return dense(fmt, rng.normal(size=n * k).astype(np.float32))
+    raw = rng.integers(0, 256, (n * k // fmt.weights, fmt.nbytes), dtype=np.uint8)
+    return with_scales(fmt, raw, lambda blocks: rng.uniform(-0.01, 0.01, blocks))
+
+
+def dense(fmt: DenseFormat, values: NDArray[np.float32]) -> Bytes:
+    if fmt.name == "bf16":
+        return (values.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+    return values.astype("<f4" if fmt.name == "f32" else "<f2").view(np.uint8)
+
+
+def extreme_weight(fmt: BlockFormat, n: int, k: int, byte: int) -> Bytes:
+    """Every code and scale byte equal to `byte`, every f16 the largest there is, its sign alternating by block."""
+    raw = np.full((n * k // fmt.weights, fmt.nbytes), byte, np.uint8)
+    return with_scales(fmt, raw, lambda blocks: np.where(np.arange(blocks) % 2, -65504.0, 65504.0))
+
+
+def with_scales(fmt: BlockFormat, raw: Bytes, values) -> Bytes:  # type: ignore[no-untyped-def]
+    """Replaces the f16 fields of raw u8 [blocks, nbytes] by values(blocks)."""
+    offset = 0
+    for field in fmt.layout:
+        if field.dtype == "f16":
+            raw[:, offset : offset + 2] = values(len(raw)).astype("<f2").view(np.uint8).reshape(-1, 2)
+        offset += field.nbytes
+    return raw.reshape(-1)
