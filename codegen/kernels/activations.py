@@ -36,10 +36,13 @@ class Quantised:
 
 
 def quantise(x: NDArray[np.float32]) -> Quantised:
-    """x f32 [T, K], K a multiple of 32. Single precision throughout, as the kernels compute."""
+    """x f32 [T, K], K a multiple of 32. Single precision throughout, as the kernels compute; a factor that
+    overflows is the largest float."""
     blocks = x.reshape(len(x), -1, COLUMNS)
     amax = np.abs(blocks).max(axis=2)
-    inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
+    with np.errstate(over="ignore"):
+        inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
+    inverse = np.minimum(inverse, np.finfo(np.float32).max)
     qa = np.rint(blocks * inverse[:, :, None]).astype(np.int8)
     return Quantised(qa, amax / np.float32(127), sums(qa))
 

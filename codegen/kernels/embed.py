@@ -31,9 +31,9 @@ class Embed:
         return _PARAMS
 
     def generate(self, isa: "Isa") -> "PrimFunc":
-        from llmc.codegen.kernels import embed_rows
+        from llmc.codegen.kernels import embed_tir
 
-        return embed_rows.generate(self, isa)
+        return embed_tir.generate(self, isa)
 
 
 def reference(fmt: Format, raw: Bytes, ids: NDArray[np.int32], k: int, scale: float = 1.0) -> NDArray[np.float32]:

@@ -32,6 +32,7 @@ SPECS = list(dict.fromkeys([*EVERY_FORMAT, *REPRESENTATIVE]))
 FAMILIES = [[s for s in REPRESENTATIVE if (s.format.name, s.acts) == key] for key in
             (("q4_0", "q8"), ("q4_k", "q8"), ("q6_k", "q8"), ("f16", "f32"), ("q4_k", "f32"))]  # fmt: skip
 
+Range = tuple[int, int]
 Guard = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -115,12 +116,6 @@ def test_is_exact_for_extreme_codes_and_activations(spec: Linear, isa: Isa, comp
             x = Quantised(qa, np.ones(qa.shape[:2], np.float32), sums(qa))
             c = case(spec, raw, x, k, bias=False)
             c.check(c.run(kernel, guarded, (0, 1), (0, 1)))
-
-
-def _alternating(tokens: int, k: int) -> NDArray[np.int8]:
-    """127, 127, -127, -127, ...: neighbours that saturate sixteen bits together."""
-    pairs = np.tile(np.array([127, 127, -127, -127], np.int8), tokens * k // 4)
-    return pairs.reshape(tokens, k // 32, 32)
 
 
 @pytest.mark.parametrize("specs", FAMILIES, ids=lambda f: f"{f[0].format.name}-{f[0].acts}")
