@@ -272,11 +272,6 @@ def minimum(a: Expr, b: Expr) -> Expr:
     return T.Select(a < b, a, b)
 
 
-def minimum(a: Expr, b: Expr) -> Expr:
-    """The smaller one; `b` where either is NaN, as minps does."""
-    return T.Select(a < b, a, b)
-
-
 def absolute(value: Expr) -> Expr:
     """|x| of f32 lanes."""
     return bits(masked(bits(value, "int32"), 0x7FFFFFFF), "float32")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from llmc import debug
 from llmc.codegen import build
 from llmc.codegen.kernels.base import Param, exported, params, prototype
