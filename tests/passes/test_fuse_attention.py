@@ -1,0 +1,39 @@
+import pytest
+
+from llmc.passes.fuse_attention import fuse_attention
+from tests.passes.rewrites import assert_rewrites, assert_unchanged
+
+HEAD = """
+        %q = input f32[T,64]
+        %k = input f32[T,32]
+        %v = input f32[T,32]
+        %positions = input i32[T]
+        %cache = input cache
+        %kv = kv_append %cache, %k, %v {layer=3, kv_heads=2, head_dim=16}"""
+OF = "{layer=3, heads=4, kv_heads=2, head_dim=16, scale=0.25}"
+SCORES = f"""
+        %s = attention_scores %q, %kv {OF}"""
+REST = f"""
+        %p = softmax_causal %s, %positions
+        %a = attention_values %p, %kv {OF}
+        return %a, %kv"""
+
+
+def test_makes_scores_softmax_and_values_one_op() -> None:
+    assert_rewrites(fuse_attention, HEAD + SCORES + REST, HEAD + f"""
+        %a = attention %q, %kv, %positions {OF}
+        return %a, %kv""")  # fmt: skip
+
+
+@pytest.mark.parametrize("seen", ["s", "p"])
+def test_keeps_scores_and_probabilities_somebody_looks_at(seen: str) -> None:
+    assert_unchanged(fuse_attention, HEAD + SCORES + REST + f", %{seen}")
+
+
+def test_keeps_scores_that_are_changed_before_the_softmax() -> None:
+    assert_unchanged(fuse_attention, HEAD + SCORES.replace("%s", "%t") + """
+        %s = scale %t {factor=0.5}""" + REST)  # fmt: skip
+
+
+def test_keeps_values_of_another_layer() -> None:
+    assert_unchanged(fuse_attention, HEAD + SCORES.replace("layer=3", "layer=2") + REST)

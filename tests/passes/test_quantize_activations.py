@@ -1,0 +1,94 @@
+import pytest
+
+from llmc.frontend.quant import FORMATS
+from llmc.ir.graph import Graph, Node, Value
+from llmc.ir.interpret import interpret
+from llmc.ir.quant import BlockFormat, Field, IntCodes
+from llmc.ir.types import TensorType, f32
+from llmc.passes.quantize_activations import quantize_activations
+from tests.ir import sample
+from tests.passes.rewrites import assert_close, assert_rewrites, assert_unchanged, graph
+
+BLOCKS = [name for name, fmt in FORMATS.items() if isinstance(fmt, BlockFormat)]
+DENSE = [name for name in FORMATS if name not in BLOCKS]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_quantises_what_a_block_format_multiplies(name: str) -> None:
+    assert_rewrites(quantize_activations, f"""
+        %x = input f32[T,256]
+        %w = weight {name}[48,256]
+        %y = linear %x, %w
+        return %y""", f"""
+        %x = input f32[T,256]
+        %w = weight {name}[48,256]
+        %x.q8 = quantize %x
+        %y = linear %x.q8, %w
+        return %y""", rtol=0.02)  # fmt: skip  # 8 bits: each activation is off by at most 1/254 of the largest of its 32
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_keeps_float_activations_for_dense_weights(name: str) -> None:
+    assert_unchanged(quantize_activations, f"""
+        %x = input f32[T,64]
+        %w = weight {name}[48,64]
+        %y = linear %x, %w
+        return %y""")  # fmt: skip
+
+
+def test_quantises_an_input_of_several_products_once_and_keeps_attributes() -> None:
+    assert_rewrites(quantize_activations, """
+        %x = input f32[T,64]
+        %a = weight q4_0[64,64]
+        %b = weight q8_0[64,64]
+        %c = weight f16[64,64]
+        %v = weight f32[64]
+        %p = linear %x, %a, %v {scale=0.5}
+        %q = linear %x, %b
+        %r = linear %x, %c
+        %s = linear %p, %b
+        return %q, %r, %s""", """
+        %x = input f32[T,64]
+        %a = weight q4_0[64,64]
+        %b = weight q8_0[64,64]
+        %c = weight f16[64,64]
+        %v = weight f32[64]
+        %x.q8 = quantize %x
+        %p = linear %x.q8, %a, %v {scale=0.5}
+        %q = linear %x.q8, %b
+        %r = linear %x, %c
+        %p.q8 = quantize %p
+        %s = linear %p.q8, %b
+        return %q, %r, %s""", rtol=0.02)  # fmt: skip
+
+
+def test_keeps_activations_that_are_quantised() -> None:
+    assert_unchanged(quantize_activations, """
+        %x = input f32[T,64]
+        %w = weight q4_0[64,64]
+        %q = quantize %x
+        %y = linear %q, %w
+        return %y""")  # fmt: skip
+
+
+def test_keeps_columns_that_are_no_whole_groups() -> None:
+    sixteen = BlockFormat(
+        "q4_16", 99, 16, 10, (Field("d", "f16"), Field("q", "u4", 16, plane=8)), IntCodes(4, 8), 16, None, None, None, lambda b: b
+    )
+    x, w, y = Value("x", f32("T", 48)), Value("w", TensorType(sixteen, (16, 48))), Value("y", f32("T", 16))
+    nodes = (Node("input", (), (x,)), Node("weight", (), (w,), {"tensor": "w"}), Node("linear", (x, w), (y,)))
+    kept = quantize_activations(Graph(nodes, (y,), {"T": 8}))
+    assert [node.op for node in kept.nodes] == ["input", "weight", "linear"]
+
+
+def test_differs_from_exact_arithmetic() -> None:
+    """Guards the tolerance above: with it, leaving the pass out would show too."""
+    exact = graph("""
+        %x = input f32[T,64]
+        %w = weight q4_0[64,64]
+        %y = linear %x, %w
+        return %y""")  # fmt: skip
+    inputs, weights = sample.inputs(exact), sample.Weights.of(exact)
+    (a,), (b,) = (interpret(g, inputs, weights) for g in (exact, quantize_activations(exact)))
+    with pytest.raises(AssertionError):
+        assert_close(a, b, 1e-4)
