@@ -1,8 +1,9 @@
 r"""The pre-tokenizers of byte-level BPE: one row per set of regexes, with the names a GGUF file's `tokenizer.ggml.pre` gives it.
 
-A text is cut by the first pattern; what it matches and what lies between matches are pieces; every piece is cut by the next pattern on
-its own, so lookahead ends at a piece's end. The rows say what llama.cpp does for these names, which is not always what the model's own
-tokenizer.json says: `~` is no symbol for the pre-tokenizers that ask for \p{S}, and upper and lower case are told apart in ASCII only.
+A text is cut by the first pattern; what it matches and what lies between matches are pieces; every piece is cut by the next
+pattern on its own, so lookahead ends at a piece's end. The rows say what llama.cpp does for these names, which is not always
+what the model's own tokenizer.json says: `~` is no symbol where a pattern asks for \p{S}, and upper and lower case are told
+apart in ASCII only.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ CONTRACTION = r"'(?:[sdmt]|ll|ve|re)"
 BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 GPT2 = rf"{CONTRACTION}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
 BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
-CJK = r"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+".encode().decode("unicode_escape")
-CJK_HANGUL = r"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+".encode().decode("unicode_escape")
+CJK = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+CJK_HANGUL = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 
 
 def words(digits: str, letter: str = r"\p{L}", contraction: str = rf"(?i:{CONTRACTION})|") -> str:
@@ -51,7 +52,7 @@ class PreTokenizer:
     """names: values of tokenizer.ggml.pre. patterns: applied one after the other, each to the pieces of the one before.
 
     ignore_merges: a piece that is a token is that token, whatever the merges make of it. add_bos: the default of add_bos_token.
-    default_bos: whether a file without a bos_token_id has one. clean_spaces: detokenising removes the space before some punctuation.
+    default_bos: whether a file without a bos_token_id has one. clean_spaces: detokenising removes the space before punctuation.
     """
 
     names: tuple[str, ...]
@@ -75,8 +76,8 @@ PRE_TOKENIZERS = (
     PreTokenizer(("dbrx", "smaug-bpe"), (words(r"\p{N}{1,3}"),), clean_spaces=True),
     PreTokenizer(("glm4", "chatglm-bpe"), (words(r"\p{N}{1,3}"),), default_bos=False, clean_spaces=True),
     PreTokenizer(
-        ("gpt-2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v1-en", "jina-v2-es", "jina-v2-de", "jina-v2-code", "roberta-bpe")
-        + ("a.x-4.0", "mellum", "modern-bert", "mpt", "olmo", "jais", "exaone4"),
+        ("gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "mpt", "olmo", "jais", "exaone4", "modern-bert", "roberta-bpe")
+        + ("jina-es", "jina-de", "jina-v1-en", "jina-v2-es", "jina-v2-de", "jina-v2-code"),
         (GPT2,),
         clean_spaces=True,
     ),

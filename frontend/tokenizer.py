@@ -1,4 +1,4 @@
-"""Compiles a checkpoint's tokenizer to one blob that the runtime uses where it is mapped: nothing is parsed or copied at run time.
+"""Compiles a checkpoint's tokenizer to one blob, which the runtime uses where it is mapped: nothing is parsed or copied there.
 
 The blob, little-endian, version 1 (runtime/src/tokenizer_blob.h is the same text in C):
 
@@ -18,6 +18,7 @@ The same checkpoint gives the same bytes, whatever the machine, locale or hash s
 """
 
 import struct
+from collections.abc import Callable, Sequence
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -56,7 +57,7 @@ class SpecialFlag(IntFlag):
 
 
 class Section(IntEnum):
-    """Sections of the blob. T tokens, M merges, S strings that merges make but no token is; `starts`, `ends` as in tokenizer_tables."""
+    """Sections of the blob. T tokens, M merges, S strings that merges make and no token is; starts and ends: tokenizer_tables."""
 
     PIECE_ENDS = 0  # u32 [T + 1]
     PIECES = 1  # u8: what each token prints, special tokens included
@@ -92,7 +93,8 @@ Sections = dict[Section, npt.NDArray[np.generic]]
 def compile_tokenizer(checkpoint: Checkpoint, pre: str | None = None) -> bytes:
     """The blob of a checkpoint's tokenizer; `pre` overrides its tokenizer.ggml.pre.
 
-    Raises UnsupportedModelError for a tokenizer llmc does not know, MalformedFileError, naming the key, for one that contradicts itself.
+    Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming the key, for one that
+    contradicts itself.
     """
     vocabulary = read_vocabulary(checkpoint, pre)
     texts = [text.encode() for text in vocabulary.texts]
@@ -159,7 +161,7 @@ def _special_flags(vocabulary: Vocabulary, token: int) -> SpecialFlag:
     return hidden | left | right
 
 
-def _piece(text: str, attribute: Attribute, show) -> bytes:
+def _piece(text: str, attribute: Attribute, show: Callable[[str], bytes]) -> bytes:
     """What a token prints when special tokens are shown."""
     if attribute & (HIDDEN | Attribute.USER_DEFINED):
         return text.encode()
@@ -174,7 +176,7 @@ def _show_spm(text: str) -> bytes:
 
 
 def byte_alphabet() -> list[str]:
-    """The character that stands for each byte in the texts of byte-level BPE: itself if it can be printed, else one from U+0100 on."""
+    """The character that stands for each byte in byte-level BPE: itself if it can be printed, else one from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = (c for c in range(0x100) if c not in printable)
     stand_ins = {byte: chr(0x100 + i) for i, byte in enumerate(others)}
@@ -245,7 +247,7 @@ def _spm_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
     }
 
 
-def _text_sections(keys: list[bytes], ids) -> Sections:
+def _text_sections(keys: list[bytes], ids: Sequence[int]) -> Sections:
     starts, entries, data = text_index(keys, ids)
     return {Section.TEXT_STARTS: starts, Section.TEXT_ENTRIES: entries, Section.TEXTS: data}
 

@@ -1,10 +1,11 @@
 r"""Pre-tokenizer regexes as table-driven automata with the regexes' own, leftmost-first semantics.
 
-A pattern becomes a Thompson program, the program a deterministic machine that reads classes of code points. A machine state is the
-ordered list of program places a backtracking matcher would still try, best first; a place of lower priority than a finished match is
-dropped, so the last match seen is the one backtracking would return. Matches are reported one symbol late: whether a match ends before
-a symbol is known when that symbol (or the end of the text) is read. That makes lookahead by one character, and with it `\s+(?!\S)`,
-exact without ever stepping back. Thompson, CACM 11(6), 1968; Pike's priorities as in Cox, "Regular Expression Matching", 2009.
+A pattern becomes a Thompson program, the program a deterministic machine that reads classes of code points. A state of the
+machine is the ordered list of program places a backtracking matcher would still try, best first; places of lower priority than
+a finished match are dropped, so the last match seen is the one backtracking would return. Matches are reported one symbol late:
+whether a match ends before a symbol is known when that symbol (or the end of the text) is read. That makes lookahead by one
+character, and with it `\s+(?!\S)`, exact without ever stepping back. Thompson, CACM 11(6), 1968; Pike's priorities as in Cox,
+"Regular Expression Matching: the Virtual Machine Approach", 2009.
 """
 
 from collections.abc import Iterable
@@ -28,8 +29,8 @@ MATCH_BIT = 1 << 15
 class Alphabet:
     """Classes of code points that no set of the patterns tells apart.
 
-    pages u16 [0x1100]: row of `classes` for each run of 256 code points; classes u8 [rows, 256]; size: number of classes. The end of
-    the text is one class more, number `size`. members[class] is the set of indices of the sets it lies in.
+    pages u16 [0x1100]: row of `classes` for each run of 256 code points; classes u8 [rows, 256]; size: number of classes. The end
+    of the text is one symbol more, number `size`. members[class] is the set of indices of the sets it lies in.
     """
 
     pages: npt.NDArray[np.uint16]
@@ -70,13 +71,29 @@ def _two_stages(table: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint16], n
     return np.array([distinct[row] for row in rows], np.uint16), classes
 
 
+@dataclass(frozen=True)
+class Jump:
+    """Go on at the places in `to`, the first one with the highest priority."""
+
+    to: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    """The pattern has matched."""
+
+
+Instruction = Chars | Look | Jump | Match
+NOWHERE = Jump(())  # until its places are known
+
+
 @dataclass
 class Program:
-    """Instructions of one pattern: ("chars", set), ("look", set, negative), ("split", first, second), ("jump", to), ("match",)."""
+    """Instructions and the compiler of a syntax tree to them."""
 
-    code: list[tuple[object, ...]] = field(default_factory=list)
+    code: list["Instruction"] = field(default_factory=list)
 
-    def emit(self, *instruction: object) -> int:
+    def emit(self, instruction: "Instruction") -> int:
         if len(self.code) >= MAX_PROGRAM:
             raise RegexError("the pattern is too large")
         self.code.append(instruction)
@@ -85,10 +102,8 @@ class Program:
     def add(self, node: Node) -> None:
         """Appends the code of `node`; it goes on at the next instruction."""
         match node:
-            case Chars(ranges):
-                self.emit("chars", ranges)
-            case Look(ranges, negative):
-                self.emit("look", ranges, negative)
+            case Chars() | Look():
+                self.emit(node)
             case Sequence(parts):
                 for part in parts:
                     self.add(part)
@@ -102,29 +117,29 @@ class Program:
     def add_choice(self, options: tuple[Node, ...]) -> None:
         exits = []
         for option in options[:-1]:
-            split = self.emit("split")
+            split = self.emit(NOWHERE)
             self.add(option)
-            exits.append(self.emit("jump"))
-            self.code[split] = ("split", split + 1, len(self.code))
+            exits.append(self.emit(NOWHERE))
+            self.code[split] = Jump((split + 1, len(self.code)))
         self.add(options[-1])
         for place in exits:
-            self.code[place] = ("jump", len(self.code))
+            self.code[place] = Jump((len(self.code),))
 
     def add_star(self, body: Node) -> None:
         if can_be_empty(body):
             raise RegexError("repetition of what may be empty")
-        split = self.emit("split")
+        split = self.emit(NOWHERE)
         self.add(body)
-        self.emit("jump", split)
-        self.code[split] = ("split", split + 1, len(self.code))
+        self.emit(Jump((split,)))
+        self.code[split] = Jump((split + 1, len(self.code)))
 
     def add_optional(self, body: Node, times: int) -> None:
         splits = []
         for _ in range(times):
-            splits.append(self.emit("split"))
+            splits.append(self.emit(NOWHERE))
             self.add(body)
         for split in splits:
-            self.code[split] = ("split", split + 1, len(self.code))
+            self.code[split] = Jump((split + 1, len(self.code)))
 
 
 def can_be_empty(node: Node) -> bool:
@@ -169,7 +184,7 @@ def compile_patterns(patterns: Iterable[str]) -> tuple[Alphabet, list[npt.NDArra
 def _determinise(node: Node, letters: Alphabet) -> npt.NDArray[np.uint16]:
     program = Program()
     program.add(node)
-    program.emit("match")
+    program.emit(Match())
     machine = _Machine(program.code, letters)
     numbers: dict[tuple[int, ...], int] = {(): DEAD, (0,): START}
     rows: list[list[int]] = [[DEAD] * (letters.size + 1)]
@@ -191,10 +206,11 @@ def _determinise(node: Node, letters: Alphabet) -> npt.NDArray[np.uint16]:
 class _Machine:
     """The ordered-threads simulation of a program, one symbol at a time."""
 
-    def __init__(self, code: list[tuple[object, ...]], letters: Alphabet) -> None:
+    def __init__(self, code: list[Instruction], letters: Alphabet) -> None:
         self.code = code
-        self.end = letters.size
-        self.accepts = [[letters.sets[i[1]] in m for m in letters.members] if i[0] in ("chars", "look") else [] for i in code]
+        self.inside = {ranges: [number in sets for sets in letters.members] for ranges, number in letters.sets.items()}
+        for inside in self.inside.values():
+            inside.append(False)  # the end of the text is in no set
 
     def step(self, places: tuple[int, ...], symbol: int) -> tuple[tuple[int, ...], bool]:
         """(places after `symbol`, whether a match ends before it), from places in order of priority."""
@@ -206,23 +222,15 @@ class _Machine:
             if at in seen:
                 continue
             seen.add(at)
-            instruction = self.code[at]
-            if instruction[0] == "match":
-                return tuple(after), True  # what is left has lower priority than a finished match
-            stack.extend(reversed(self.follow(at, symbol, after)))
+            match self.code[at]:
+                case Match():
+                    return tuple(after), True  # what is left has lower priority than a finished match
+                case Jump(to):
+                    stack.extend(reversed(to))
+                case Look(ranges, negative):
+                    if self.inside[ranges][symbol] != negative:
+                        stack.append(at + 1)
+                case Chars(ranges):
+                    if self.inside[ranges][symbol]:
+                        after.setdefault(at + 1)
         return tuple(after), False
-
-    def follow(self, at: int, symbol: int, after: dict[int, None]) -> list[int]:
-        """Where the thread at `at` goes on before `symbol`; a thread that consumes it is added to `after`."""
-        match self.code[at]:
-            case ("jump", int(to)):
-                return [to]
-            case ("split", int(first), int(second)):
-                return [first, second]
-            case ("look", _, negative):
-                inside = symbol != self.end and self.accepts[at][symbol]
-                return [at + 1] if inside != negative else []
-            case _:
-                if symbol != self.end and self.accepts[at][symbol]:
-                    after.setdefault(at + 1)
-                return []

@@ -1,8 +1,9 @@
 r"""The regexes of pre-tokenizers, parsed to a small syntax tree.
 
 The subset: literals, `\p{L}` and the other major categories, `\s \S \d \r \n \t`, sets with ranges, negation and intersection
-(`[\p{L}&&[^a-z]]`), groups, `(?i:...)`, `|`, greedy `? * + {m} {m,n}`, and a lookahead of one character `(?=set)`, `(?!set)`. `\s` is
-Unicode's White_Space, `\d` is ASCII, and case is ignored for ASCII letters only: what llama.cpp's tokenizers mean by them.
+(`[\p{L}&&[^a-z]]`), groups, `(?i:...)`, `|`, greedy `? * + {m} {m,n}`, and a lookahead of one character `(?=set)`, `(?!set)`.
+`\s` is Unicode's White_Space, `\d` is ASCII, and case is ignored for ASCII letters only: what llama.cpp's tokenizers mean by
+them.
 """
 
 from dataclasses import dataclass

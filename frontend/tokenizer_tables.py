@@ -1,8 +1,8 @@
 """Lookup tables that are used where they lie: bucketed hash tables and tries as flat little-endian arrays.
 
-A bucketed table is `starts` u32 [buckets + 1] and `entries` in bucket order: bucket b is entries[starts[b]:starts[b + 1]]. There are no
-empty slots to store and no probing; with one bucket per entry a lookup reads two entries on average. runtime/src/tokenizer_blob.h
-has the reading side of every function here.
+A bucketed table is `starts` u32 [buckets + 1] and `entries` in bucket order: bucket b is entries[starts[b]:starts[b + 1]]. There
+are no empty slots to store and no probing; with a bucket per entry a lookup that finds nothing reads one entry on average.
+runtime/src/tokenizer_blob.c has the reading side of every table here.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def text_index(keys: Sequence[bytes], ids: Sequence[int]) -> tuple[U32, U32, U8]
 
 
 def merge_index(left: U32, right: U32, result: U32) -> tuple[U32, U32]:
-    """Finds merges by their two symbols: (starts, entries u32 [n, 4] = left, right, result, rank); rank is the place in the arguments."""
+    """Finds merges by their symbols: (starts, entries u32 [n, 4] = left, right, result, rank), rank the place among all."""
     hashes = mix((left.astype(np.uint64) << np.uint64(32) | right.astype(np.uint64)) * np.uint64(MIX))
     starts, order = bucketed(hashes)
     entries = np.stack((left, right, result, np.arange(len(left), dtype=np.uint32)), axis=1)
@@ -75,9 +75,10 @@ def merge_index(left: U32, right: U32, result: U32) -> tuple[U32, U32]:
 
 
 def trie(texts: Sequence[bytes]) -> tuple[U32, U32]:
-    """A trie over bytes: (nodes u32 [n + 1, 2] = first edge, 1 + index of the text that ends here or 0; edges u32 = node << 8 | byte).
+    """A trie over bytes: (nodes u32 [n + 1, 2] = first edge, ending; edges u32 = node << 8 | byte).
 
-    Node 0 is the root; node i has edges[nodes[i][0]:nodes[i + 1][0]], ascending by byte. The texts are distinct and not empty.
+    ending is 1 + the index of the text that ends at a node, or 0. Node 0 is the root; node i has edges[nodes[i][0]:nodes[i +
+    1][0]], ascending by byte. The texts are distinct and not empty.
     """
     children: list[dict[int, int]] = [{}]
     ending = [0]

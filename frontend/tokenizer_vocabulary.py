@@ -1,7 +1,7 @@
 """What a GGUF file says about its tokenizer, checked and completed as llama.cpp completes it.
 
-A GGUF file leaves much unsaid (which tokens end a generation, which strip the blanks around them); llama.cpp derives it from token texts
-and names. The same rules are here, once, at compile time: what comes out is explicit.
+A GGUF file leaves much unsaid (which tokens end a generation, which strip the blanks around them); llama.cpp derives it from
+token texts and names. The same rules are here, once, at compile time: what comes out is explicit.
 """
 
 from collections.abc import Iterable
@@ -40,8 +40,8 @@ HIDDEN = Attribute.CONTROL | Attribute.UNKNOWN  # shown only on request, recogni
 
 # Tokens known by their text where the file does not give an id; earlier ones win.
 ROLE_TEXTS = {
-    "eot": ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>", "[EOT]")
-    + ("<｜end▁of▁sentence｜>", "<end_of_utterance>"),
+    "eot": ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>")
+    + ("[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>"),
     "eom": ("<|eom_id|>",),
     "fim_pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>"),
     "fim_suf": ("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>"),
@@ -52,7 +52,8 @@ ROLE_TEXTS = {
 }
 ROLE_KEYS = {
     "bos": "bos", "eos": "eos", "eot": "eot", "eom": "eom", "unknown": "unknown", "sep": "seperator", "pad": "padding",
-    "fim_pre": "fim_pre", "fim_suf": "fim_suf", "fim_mid": "fim_mid", "fim_pad": "fim_pad", "fim_rep": "fim_rep", "fim_sep": "fim_sep",
+    "fim_pre": "fim_pre", "fim_suf": "fim_suf", "fim_mid": "fim_mid",
+    "fim_pad": "fim_pad", "fim_rep": "fim_rep", "fim_sep": "fim_sep",
 }  # fmt: skip
 OLD_ROLE_KEYS = {"fim_pre": "prefix", "fim_suf": "suffix", "fim_mid": "middle"}
 ENDING_ROLES = ("fim_pad", "fim_rep", "fim_sep", "eos", "eot", "eom")
@@ -89,11 +90,12 @@ class Vocabulary:
 def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabulary:
     """The vocabulary of a checkpoint; `pre` overrides its tokenizer.ggml.pre.
 
-    Raises UnsupportedModelError for a tokenizer llmc does not know, MalformedFileError, naming the key, for one that contradicts itself.
+    Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming the key, for one that
+    contradicts itself.
     """
     kind = _kind(checkpoint)
     if kind == "spm" and pre is not None:
-        raise UnsupportedModelError(f"a SentencePiece tokenizer has no pre-tokenizer, so there is nothing {quoted(pre)} could name")
+        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
     row = _pre_tokenizer(checkpoint, pre) if kind == "bpe" else None
     texts = _texts(checkpoint)
     numbers = {text: i for i, text in enumerate(texts)}
@@ -150,7 +152,8 @@ def _refuse_duplicates(checkpoint: Checkpoint, texts: list[str], numbers: dict[s
     if len(numbers) == len(texts):
         return
     first = next(i for i, text in enumerate(texts) if numbers[text] != i)
-    raise checkpoint.wrong(TOKENS, f"holds the token {quoted(texts[first])} twice: token {first} and token {numbers[texts[first]]}")
+    last = numbers[texts[first]]
+    raise checkpoint.wrong(TOKENS, f"holds {quoted(texts[first])} twice, as token {first} and as token {last}")
 
 
 def _types(checkpoint: Checkpoint, texts: list[str]) -> list[Attribute]:
@@ -162,7 +165,7 @@ def _types(checkpoint: Checkpoint, texts: list[str]) -> list[Attribute]:
     attributes = [BY_TYPE[t] for t in types]
     for i, text in enumerate(texts):
         if attributes[i] is Attribute.BYTE and byte_of(text) is None:
-            raise checkpoint.wrong(TOKENS, f"holds {quoted(text)} as token {i}, which is a byte token and must be <0x00> to <0xFF>")
+            raise checkpoint.wrong(TOKENS, f"holds {quoted(text)} as token {i}, a byte token, expected <0x00> to <0xFF>")
     return attributes
 
 
@@ -217,7 +220,7 @@ def _derive_attributes(texts: list[str], numbers: dict[str, int], attributes: li
 
 
 def _spare_texts_that_do_not_end(texts: list[str], attributes: list[Attribute], ending: set[int]) -> None:
-    """Some ending texts mean something else in company: <|end|> closes one message of several in harmony, </s> is text to Gemma 4."""
+    """Some ending texts mean something else in company: <|end|> closes one message of several in harmony, </s> is text."""
     names = {texts[i]: i for i in ending}
     calls = "<|call|>" in names or "<|calls|>" in names
     if calls and "<|end|>" in names and ("<|return|>" in names or "<|flush|>" in names):

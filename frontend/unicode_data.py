@@ -1,7 +1,7 @@
 """General categories of all code points, Unicode 15.1: the version whose classes llama.cpp's tokenizers use.
 
-A generated table, so that a compiled tokenizer does not depend on the Python that compiled it. `RUNS` lists the code points from 0
-to 0x10FFFF as runs of one major category: a letter (L letter, M mark, N number, P punctuation, S symbol, O everything else) and the
+A generated table, so that a compiled tokenizer does not depend on the Python that compiled it. `RUNS` lists the code points from
+0 to 0x10FFFF as runs of one major category: a letter (L letter, M mark, N number, P punctuation, S symbol, O all others) and the
 run's length where it is not 1. `encode` makes such a text from any `unicodedata` module: this one from unicodedata2 15.1.0.
 """
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.tokenizer import compile_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("tokenizer", "tokenizer_blob", "tokenizer_bpe", "tokenizer_decode", "tokenizer_merge", "tokenizer_special", "tokenizer_spm")
-SOURCES += ("pretokenize", "utf8", "memory")
+PARTS = ("", "_blob", "_bpe", "_decode", "_merge", "_special", "_spm")
+SOURCES = (*(f"tokenizer{part}" for part in PARTS), "pretokenize", "utf8", "memory")
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 OK, ERR_ARG, ERR_FORMAT, ERR_NOMEM, ERR_SPACE = 0, 1, 3, 4, 9
 ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL, REMOVE_SPECIAL = 1, 2, 4, 8

@@ -23,7 +23,8 @@ static bool sections_fit(const llmc_tokenizer_header *h) {
   static const uint8_t width[LLMC_SECTIONS] = {4, 1, 1, 4, 16, 1, 4, 4, 16, 4, 4, 4, 16, 8, 4, 2, 1, 4, 2, 4};
   for (int i = 0; i < LLMC_SECTIONS; i++) {
     uint64_t offset = h->sections[i].offset, count = h->sections[i].count;
-    if (offset % 16 || offset < sizeof *h || offset > h->size || count > (h->size - offset) / width[i] || count >= UINT32_MAX) return false;
+    if (offset % 16 || offset < sizeof *h || offset > h->size) return false;
+    if (count > (h->size - offset) / width[i] || count >= UINT32_MAX) return false;
   }
   return true;
 }
@@ -61,7 +62,8 @@ static uint64_t count(const llmc_tokenizer_header *h, int number) { return h->se
 static bool classes_fit(const llmc_tokenizer *t) {
   const llmc_tokenizer_header *h = t->header;
   uint64_t classes = count(h, LLMC_SECTION_CLASSES);
-  if (count(h, LLMC_SECTION_CLASS_PAGES) != LLMC_CODE_POINTS / 256 || classes % 256 || h->symbols < 2 || h->symbols > MAX_SYMBOLS) return false;
+  if (count(h, LLMC_SECTION_CLASS_PAGES) != LLMC_CODE_POINTS / 256 || classes % 256) return false;
+  if (h->symbols < 2 || h->symbols > MAX_SYMBOLS) return false;
   for (size_t i = 0; i < LLMC_CODE_POINTS / 256; i++)
     if (t->class_pages[i] >= classes / 256) return false;
   for (size_t i = 0; i < classes; i++)
@@ -88,14 +90,15 @@ static bool machines_fit(llmc_tokenizer *t) {
 static bool roles_fit(const llmc_tokenizer_header *h) {
   for (int i = 0; i < LLMC_TOKEN_ROLES; i++)
     if (h->roles[i] < -1 || h->roles[i] >= (int64_t)h->tokens) return false;
-  return (!(h->flags & LLMC_FLAG_ADD_BOS) || h->roles[LLMC_TOKEN_BOS] >= 0) && (!(h->flags & LLMC_FLAG_ADD_EOS) || h->roles[LLMC_TOKEN_EOS] >= 0);
+  if (h->flags & LLMC_FLAG_ADD_BOS && h->roles[LLMC_TOKEN_BOS] < 0) return false;
+  return !(h->flags & LLMC_FLAG_ADD_EOS && h->roles[LLMC_TOKEN_EOS] < 0);
 }
 
 /* Whether the sections that code indexes without a further check are as long as it takes them to be. */
 static bool counts_fit(const llmc_tokenizer_header *h) {
   if (h->tokens == 0 || h->tokens > MAX_TOKENS || count(h, LLMC_SECTION_TRIE_NODES) < 2) return false;
-  if (count(h, LLMC_SECTION_PIECE_ENDS) != (uint64_t)h->tokens + 1 || count(h, LLMC_SECTION_ATTRIBUTES) != h->tokens) return false;
-  if (count(h, LLMC_SECTION_BYTES) != 256) return false;
+  if (count(h, LLMC_SECTION_PIECE_ENDS) != (uint64_t)h->tokens + 1) return false;
+  if (count(h, LLMC_SECTION_ATTRIBUTES) != h->tokens || count(h, LLMC_SECTION_BYTES) != 256) return false;
   return h->kind == LLMC_KIND_BPE || count(h, LLMC_SECTION_SCORE_KEYS) == h->tokens;
 }
 

@@ -10,13 +10,14 @@ static const uint8_t *piece(const llmc_tokenizer *t, uint32_t id, unsigned flags
 }
 
 llmc_status llmc_tokenizer_piece(const llmc_tokenizer *t, int32_t id, unsigned flags, const char **bytes, size_t *size) {
-  if (!t || !bytes || !size || id < 0 || (uint32_t)id >= t->header->tokens || flags & ~(unsigned)LLMC_SHOW_SPECIAL) return LLMC_ERR_ARG;
+  if (!t || !bytes || !size || flags & ~(unsigned)LLMC_SHOW_SPECIAL) return LLMC_ERR_ARG;
+  if (id < 0 || (uint32_t)id >= t->header->tokens) return LLMC_ERR_ARG;
   *bytes = (const char *)piece(t, (uint32_t)id, flags, size);
   return LLMC_OK;
 }
 
-/* The three passes below each read text[0 .. n), write it without what they drop, and return the size. The first byte always stays
-** for its own pass. They are llmc's copy of a habit of early Transformers releases, kept because models were evaluated with it. */
+/* The three passes below each rewrite text[0 .. n) without what they drop and return its size. They are a habit of early releases
+** of Transformers, which llama.cpp keeps for these tokenizers, because people compare texts. */
 
 /* " ?", " !", " .", " ," lose their space. */
 static size_t clean_punctuation(char *text, size_t n) {

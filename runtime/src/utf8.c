@@ -31,7 +31,9 @@ static size_t read(const uint8_t *text, size_t size, uint32_t *code_point) {
   return *code_point <= LAST_CODE_POINT ? length : 0;
 }
 
-static size_t shortest(uint32_t code_point) { return code_point < 0x80 ? 1 : code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4; }
+static size_t shortest(uint32_t code_point) {
+  return code_point < 0x80 ? 1 : code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+}
 
 static void write(uint32_t code_point, size_t length, uint8_t *out) {
   static const uint8_t lead[5] = {0, 0x00, 0xC0, 0xE0, 0xF0};
