@@ -75,8 +75,17 @@ class _Q8:
             self.prepare(block * _UNITS, _UNITS)
             rows = self.rows(block)
             d, dmin = self.header(rows)
-            with loop(0, _UNITS) as unit:
-                self.unit(rows, d, dmin, unit, block * _UNITS + unit, unit)
+            unrolled = self.units_together()
+            with loop(0, _UNITS // unrolled) as part:
+                for unit in (let(part * unrolled + i) for i in range(unrolled)):
+                    self.unit(rows, d, dmin, unit, block * _UNITS + unit, unit)
+
+    def units_together(self) -> int:
+        """Units to unroll. For one or two tokens extracting the scale codes is a good part of the work: those that share a
+        stored vector are taken together, which makes the shifts constants (Q4_K from the second-level cache: 34 -> 44 GB/s)."""
+        if self.tokens > 2 or self.layout.scale is None:
+            return 1
+        return max(1, max(plane.per for plane in self.layout.scale.planes) // self.halves)
 
     def small_blocks(self, blocks: Expr) -> None:
         with loop(0, tir.shifted(blocks + (_UNITS - 1), -3)) as chunk:
