@@ -119,6 +119,9 @@ def _names(text: str) -> list[str]:
 
 def _parse_attrs(text: str) -> dict[str, Any]:
     """`{a=1, b="x"}` through Python's literal syntax."""
-    call = ast.parse(f"f({text.strip()[1:-1]})", mode="eval").body
+    inner = text.strip()
+    if not (inner.startswith("{") and inner.endswith("}")):
+        raise ValueError("attributes stand in braces")
+    call = ast.parse(f"f({inner[1:-1]})", mode="eval").body
     assert isinstance(call, ast.Call)
     return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
