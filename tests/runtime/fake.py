@@ -1,0 +1,46 @@
+"""The fake model: its files, and how its C sources are built. Everything but the plan and the tokenizer is the product's own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from llmc import artifact
+from llmc.toolchain import runtime_include, runtime_sources
+
+HERE = Path(__file__).with_name("c")
+RECITED = "Hello é€ world<stop>more".encode()
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wvla", "-Wstrict-prototypes", "-Werror")
+
+
+def write_files(folder: Path) -> artifact.File:
+    """Writes weights and vocabulary into `folder`, and generated.h, which tells fake_model.c about them, beside it."""
+    weights = artifact.File(artifact.WEIGHTS_NAME, artifact.FILE_HEADER.size + len(RECITED), bytes(range(32)))
+    (folder / weights.name).write_bytes(artifact.weights_header(weights.size, weights.id) + RECITED)
+    tokenizer = artifact.write_vocabulary(folder, b"fake")
+    lines = [f"#define FAKE_{n}_SIZE {f.size}\n#define FAKE_{n}_ID {braces(f.id)}\n" for n, f in (("WEIGHTS", weights), ("TOKENIZER", tokenizer))]
+    (folder.parent / "generated.h").write_text("".join(lines))
+    return weights
+
+
+def braces(data: bytes) -> str:
+    return "{" + ", ".join(map(str, data)) + "}"
+
+
+def sources() -> list[Path]:
+    """An artifact's library without kernels: the fake plan and tokenizer in the place of the real ones."""
+    real = [s for s in runtime_sources("artifact") if not s.name.startswith(("tokenizer", "pretokenize", "utf8", "ops"))]
+    return [*real, HERE / "fake_model.c", HERE / "fake_tokenizer.c"]
+
+
+def build_test(name: str, folder: Path) -> Path:
+    """One of the C tests as a program, with sanitizers; generated.h lies in `folder`."""
+    forward = [s for s in runtime_sources("program") if s.name == "forward.c"]
+    inputs = [*sources(), *forward, HERE / "direct.c", HERE / f"{name}.c"]
+    out = folder / name
+    includes = [f"-I{p}" for p in (*runtime_include(), HERE, folder)]
+    command = ["gcc", *WARNINGS, *SANITIZE, *includes, *map(str, inputs), "-o", str(out), "-lm", "-lpthread"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
