@@ -9,7 +9,7 @@ from llmc.ir.interpret import KvState, interpret
 from llmc.ir.ops import CATALOGUE
 from llmc.ir.quant import dequantize
 from tests.ir import sample
-from tests.passes.models import HEAD_DIM, HEADS, KV_HEADS, VOCAB, Decoder, decoder
+from tests.passes.models import TINY, Decoder, decoder
 from tests.passes.rewrites import graph
 
 Array = Any
@@ -24,7 +24,8 @@ class PlainTransformer:
         self.weights, self.family = model.weights, family
         scales = SCALES.get(family, {})
         self.embedding_scale, self.residual_scale = scales.get("embedding_scale", 1.0), scales.get("residual_scale", 1.0)
-        self.logit_scale, self.attention_scale = scales.get("logit_scale", 1.0), scales.get("attention.scale", HEAD_DIM**-0.5)
+        self.logit_scale = scales.get("logit_scale", 1.0)
+        self.attention_scale = scales.get("attention.scale", TINY.head_dim**-0.5)
         self.keys: list[list[Array]] = [[] for _ in range(LAYERS)]
         self.values: list[list[Array]] = [[] for _ in range(LAYERS)]
 
@@ -42,15 +43,15 @@ class PlainTransformer:
     def rotate(self, head: Array, position: int) -> Array:
         half = self.family in ("qwen2", "qwen3")
         turned = head.copy()
-        for i in range(HEAD_DIM // 2):
-            a, b = (i, i + HEAD_DIM // 2) if half else (2 * i, 2 * i + 1)
-            angle = position * 10000.0 ** (-2 * i / HEAD_DIM)
+        for i in range(TINY.head_dim // 2):
+            a, b = (i, i + TINY.head_dim // 2) if half else (2 * i, 2 * i + 1)
+            angle = position * 10000.0 ** (-2 * i / TINY.head_dim)
             turned[a] = head[a] * np.cos(angle) - head[b] * np.sin(angle)
             turned[b] = head[a] * np.sin(angle) + head[b] * np.cos(angle)
         return turned
 
     def heads(self, x: Array, layer: int, part: str, position: int) -> list[Array]:
-        heads = list(self.product(x, f"blk.{layer}.attn_{part}").reshape(-1, HEAD_DIM))
+        heads = list(self.product(x, f"blk.{layer}.attn_{part}").reshape(-1, TINY.head_dim))
         if self.family == "qwen3":
             heads = [self.norm(head, f"blk.{layer}.attn_{part}_norm.weight") for head in heads]
         return [self.rotate(head, position) for head in heads]
@@ -58,10 +59,10 @@ class PlainTransformer:
     def attend(self, x: Array, layer: int, position: int) -> Array:
         queries = self.heads(x, layer, "q", position)
         self.keys[layer].append(self.heads(x, layer, "k", position))
-        self.values[layer].append(list(self.product(x, f"blk.{layer}.attn_v").reshape(-1, HEAD_DIM)))
+        self.values[layer].append(list(self.product(x, f"blk.{layer}.attn_v").reshape(-1, TINY.head_dim)))
         mixed = []
         for h, query in enumerate(queries):
-            kv = h // (HEADS // KV_HEADS)
+            kv = h // (TINY.heads // TINY.kv_heads)
             scores = np.array([self.attention_scale * query @ keys[kv] for keys in self.keys[layer]])
             weights = np.exp(scores) / np.sum(np.exp(scores))
             mixed.append(sum(w * values[kv] for w, values in zip(weights, self.values[layer], strict=True)))
@@ -95,7 +96,7 @@ def logits(model: Decoder, tokens: list[int], chunks: list[int]) -> Array:
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "granite", "smollm3"])
 def test_a_decoder_computes_what_a_plain_transformer_does(family: str, chunks: list[int]) -> None:
     model = decoder(family, LAYERS, biased=("attn_q", "attn_k", "attn_v") if family == "qwen2" else (), **SCALES.get(family, {}))
-    tokens = [5, 17, 3, 3, VOCAB - 1, 0, 42]
+    tokens = [5, 17, 3, 3, TINY.vocab - 1, 0, 42]
     plain = PlainTransformer(model, family)
     expected = np.array([plain.step(token, position) for position, token in enumerate(tokens)])
     np.testing.assert_allclose(logits(model, tokens, chunks), expected, rtol=0, atol=2e-5 * np.abs(expected).max())

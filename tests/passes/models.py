@@ -18,13 +18,29 @@ from llmc.ir.graph import Graph
 from llmc.ir.types import DType, TensorType
 from tests.ir.sample import Weights, raw_weight
 
-HIDDEN, INTERMEDIATE, VOCAB, HEADS, KV_HEADS, HEAD_DIM = 64, 96, 80, 4, 2, 16
 
-MATRICES = {
-    "attn_q": (HEADS * HEAD_DIM, HIDDEN), "attn_k": (KV_HEADS * HEAD_DIM, HIDDEN), "attn_v": (KV_HEADS * HEAD_DIM, HIDDEN),
-    "attn_output": (HIDDEN, HEADS * HEAD_DIM), "ffn_gate": (INTERMEDIATE, HIDDEN), "ffn_up": (INTERMEDIATE, HIDDEN),
-    "ffn_down": (HIDDEN, INTERMEDIATE),
-}  # fmt: skip
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a decoder, in elements."""
+
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int = 80
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns of a layer's matrices."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "attn_q": (q, self.hidden), "attn_k": (kv, self.hidden), "attn_v": (kv, self.hidden), "attn_output": (self.hidden, q),
+            "ffn_gate": (self.intermediate, self.hidden), "ffn_up": (self.intermediate, self.hidden),
+            "ffn_down": (self.hidden, self.intermediate),
+        }  # fmt: skip
+
+
+TINY = Shape(hidden=64, intermediate=96, heads=4, kv_heads=2, head_dim=16)
 
 
 class RandomCheckpoint(Checkpoint):
@@ -45,6 +61,7 @@ def decoder(
     family: str = "llama",
     layers: int = 2,
     *,
+    shape: Shape = TINY,
     formats: Mapping[str, str] | None = None,
     biased: tuple[str, ...] = (),
     tied: bool = False,
@@ -52,19 +69,19 @@ def decoder(
     **keys: float,
 ) -> Decoder:
     """A decoder of a family. `formats` by matrix name ("attn_v": "q8_0"), q4_0 otherwise; `keys` join the family's own."""
-    shapes = {"token_embd.weight": (VOCAB, HIDDEN), "output_norm.weight": (HIDDEN,)}
-    shapes |= {} if tied else {"output.weight": (VOCAB, HIDDEN)}
-    shapes |= {"rope_freqs.weight": (HEAD_DIM // 2,)} if rope_factors else {}
+    sizes: dict[str, tuple[int, ...]] = {"token_embd.weight": (shape.vocab, shape.hidden), "output_norm.weight": (shape.hidden,)}
+    sizes |= {} if tied else {"output.weight": (shape.vocab, shape.hidden)}
+    sizes |= {"rope_freqs.weight": (shape.head_dim // 2,)} if rope_factors else {}
     for i in range(layers):
-        shapes |= {f"blk.{i}.{name}.weight": shape for name, shape in MATRICES.items()}
-        shapes |= {f"blk.{i}.{name}.weight": (HIDDEN,) for name in ("attn_norm", "ffn_norm")}
-        shapes |= {f"blk.{i}.{name}.bias": MATRICES[name][:1] for name in biased}
-        shapes |= {f"blk.{i}.{name}.weight": (HEAD_DIM,) for name in ("attn_q_norm", "attn_k_norm") if family == "qwen3"}
-    types = {name: TensorType(FORMATS[_format(name, shape, formats or {})], shape) for name, shape in shapes.items()}
-    all_keys = {**_keys(family, layers), **{f"{family}.{key}": value for key, value in keys.items()}}
+        sizes |= {f"blk.{i}.{name}.weight": size for name, size in shape.matrices().items()}
+        sizes |= {f"blk.{i}.{name}.weight": (shape.hidden,) for name in ("attn_norm", "ffn_norm")}
+        sizes |= {f"blk.{i}.{name}.bias": shape.matrices()[name][:1] for name in biased}
+        sizes |= {f"blk.{i}.{name}.weight": (shape.head_dim,) for name in ("attn_q_norm", "attn_k_norm") if family == "qwen3"}
+    types = {name: TensorType(FORMATS[_format(name, size, formats or {})], size) for name, size in sizes.items()}
+    all_keys = {**_keys(family, layers, shape), **{f"{family}.{key}": value for key, value in keys.items()}}
     tensors = {name: _tensor(name, type) for name, type in types.items()}
     checkpoint = RandomCheckpoint([Path("random.gguf")], [], all_keys, tensors)
-    graph = build(checkpoint, arch.find()[family], read_config(checkpoint), VOCAB)
+    graph = build(checkpoint, arch.find()[family], read_config(checkpoint), shape.vocab)
     return Decoder(graph, Weights(types))
 
 
@@ -77,10 +94,11 @@ def _format(name: str, shape: tuple[int, ...], formats: Mapping[str, str]) -> st
     return "f32" if len(shape) == 1 else formats.get(name.removesuffix(".weight").split(".")[-1], "q4_0")
 
 
-def _keys(family: str, layers: int) -> dict[str, int | float | str]:
+def _keys(family: str, layers: int, shape: Shape) -> dict[str, int | float | str]:
     numbers = {
-        "embedding_length": HIDDEN, "feed_forward_length": INTERMEDIATE, "block_count": layers, "context_length": 256,
-        "attention.head_count": HEADS, "attention.head_count_kv": KV_HEADS, "attention.layer_norm_rms_epsilon": 1e-5,
-        "attention.key_length": HEAD_DIM, "attention.value_length": HEAD_DIM, "rope.dimension_count": HEAD_DIM,
+        "embedding_length": shape.hidden, "feed_forward_length": shape.intermediate, "block_count": layers, "context_length": 256,
+        "attention.head_count": shape.heads, "attention.head_count_kv": shape.kv_heads,
+        "attention.layer_norm_rms_epsilon": 1e-5, "attention.key_length": shape.head_dim,
+        "attention.value_length": shape.head_dim, "rope.dimension_count": shape.head_dim,
     }  # fmt: skip
     return {"general.architecture": family, **{f"{family}.{key}": value for key, value in numbers.items()}}

@@ -7,7 +7,7 @@ from llmc.ir.storage import check_plan, nbytes, scratch_types
 from llmc.ir.types import CACHE
 from llmc.passes.pipeline import optimize
 from llmc.passes.plan_memory import plan_memory
-from tests.passes.models import decoder
+from tests.passes.models import Shape, decoder
 from tests.passes.rewrites import assert_rewrites, graph
 
 
@@ -40,6 +40,29 @@ def test_the_arena_of_a_decoder_is_its_live_peak(family: str, layers: int, activ
     planned = optimize(decoder(family, layers).graph, activations)
     check_plan(planned)
     assert planned.attrs["arena"] == live_peak(planned) > 0
+
+
+SHAPES = {
+    "Llama 2 7B": Shape(4096, 11008, 32, 32, 128),
+    "Llama 3 8B": Shape(4096, 14336, 32, 8, 128),
+    "Llama 3.1 405B": Shape(16384, 53248, 128, 8, 128),
+    "Llama 3.2 1B": Shape(2048, 8192, 32, 8, 64),
+    "Qwen 2.5 0.5B": Shape(896, 4864, 14, 2, 64),
+    "Qwen 3 0.6B": Shape(1024, 3072, 16, 8, 128),
+    "SmolLM 135M": Shape(576, 1536, 9, 3, 64),
+    "as wide as its heads": Shape(64, 96, 4, 2, 16),
+    "narrow feed-forward": Shape(128, 96, 4, 2, 32),
+    "narrow heads": Shape(64, 96, 4, 2, 8),
+    "wide heads": Shape(64, 32, 8, 8, 64),
+}
+
+
+@pytest.mark.parametrize("activations", ["int8", "f32"])
+@pytest.mark.parametrize("family", ["llama", "smollm3"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_arena_is_the_live_peak_whatever_is_largest(name: str, family: str, activations: str) -> None:
+    planned = optimize(decoder(family, layers=5, shape=SHAPES[name]).graph, activations)
+    assert planned.attrs["arena"] == live_peak(planned)
 
 
 @pytest.mark.parametrize("activations", ["int8", "f32"])
