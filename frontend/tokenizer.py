@@ -96,7 +96,11 @@ def compile_tokenizer(checkpoint: Checkpoint, pre: str | None = None) -> bytes:
     Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming the key, for one that
     contradicts itself.
     """
-    vocabulary = read_vocabulary(checkpoint, pre)
+    return compile_vocabulary(read_vocabulary(checkpoint, pre))
+
+
+def compile_vocabulary(vocabulary: Vocabulary) -> bytes:
+    """The blob of a vocabulary."""
     texts = [text.encode() for text in vocabulary.texts]
     if sum(map(len, texts)) > MAX_TEXT:
         raise UnsupportedModelError(f"tokenizer.ggml.tokens holds more than {MAX_TEXT} bytes of text")

@@ -2,9 +2,11 @@
 
 import ctypes
 import functools
+import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +21,29 @@ WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsha
 OK, ERR_ARG, ERR_FORMAT, ERR_NOMEM, ERR_SPACE = 0, 1, 3, 4, 9
 ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL, REMOVE_SPECIAL = 1, 2, 4, 8
 
-Alloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
-Free = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-
-
-class Allocator(ctypes.Structure):
-    _fields_ = [("alloc", Alloc), ("free", Free), ("user", ctypes.c_void_p)]
-
 
 def sources() -> list[str]:
     return [str(ROOT / "runtime" / "src" / f"{name}.c") for name in SOURCES]
 
 
 def compile_c(arguments: Iterable[str], out: Path) -> Path:
-    """Compiles C with the runtime's headers at hand and every warning an error."""
+    """Compiles C with the runtime's headers at hand and every warning an error, by the system's compiler or ziglang's."""
+    compiler = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
     include = ["-I", str(ROOT / "runtime" / "include"), "-I", str(ROOT / "runtime" / "src")]
-    subprocess.run(["cc", *WARNINGS, *include, *arguments, "-o", str(out)], check=True)
+    subprocess.run([*compiler, *WARNINGS, *include, *arguments, "-o", str(out)], check=True)
     return out
 
 
+def library(flags: Sequence[str] = ()) -> ctypes.CDLL:
+    """The tokenizer as a shared library, its sources compiled with `flags`, and tests/runtime/c/tokenizer_words.c without."""
+    return _library(tuple(flags))
+
+
 @functools.cache
-def library() -> ctypes.CDLL:
+def _library(flags: tuple[str, ...]) -> ctypes.CDLL:
     folder = Path(tempfile.mkdtemp(prefix="llmc-tokenizer-"))
-    lib = ctypes.CDLL(str(compile_c(["-O2", "-shared", "-fPIC", *sources()], folder / "tokenizer.so")))
+    words = compile_c(["-O2", "-fPIC", "-c", str(ROOT / "tests" / "runtime" / "c" / "tokenizer_words.c")], folder / "words.o")
+    lib = ctypes.CDLL(str(compile_c(["-O2", "-shared", "-fPIC", *flags, *sources(), str(words)], folder / "tokenizer.so")))
     p, size = ctypes.c_void_p, ctypes.c_size_t
     lib.llmc_tokenizer_from_memory.argtypes = [p, size, p, p]
     lib.llmc_tokenizer_close.argtypes = [p]
@@ -52,69 +54,18 @@ def library() -> ctypes.CDLL:
     lib.llmc_tokenizer_is_end.argtypes = [p, ctypes.c_int32]
     lib.llmc_tokenizer_is_end.restype = ctypes.c_bool
     lib.llmc_tokenizer_piece.argtypes = [p, ctypes.c_int32, ctypes.c_uint, p, p]
+    lib.llmc_test_words.argtypes = [p, ctypes.c_char_p, size, p]
+    lib.llmc_test_words.restype = size
+    lib.llmc_test_blocks.restype = ctypes.c_uint64
     return lib
 
 
 class StatusError(Exception):
+    """C returned a status that is not LLMC_OK."""
+
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
-
-
-class Tokenizer:
-    """A compiled blob, opened. Raises StatusError where C returns a status that is not LLMC_OK."""
-
-    def __init__(self, blob: bytes, allocator: Allocator | None = None) -> None:
-        self.memory = np.zeros(len(blob) + 16, np.uint8)
-        start = -self.memory.ctypes.data % 16
-        self.memory[start : start + len(blob)] = np.frombuffer(blob, np.uint8)
-        self.handle = ctypes.c_void_p()
-        chosen = ctypes.byref(allocator) if allocator else None
-        check(library().llmc_tokenizer_from_memory(self.memory.ctypes.data + start, len(blob), chosen, ctypes.byref(self.handle)))
-
-    def __enter__(self) -> "Tokenizer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        library().llmc_tokenizer_close(self.handle)
-        self.handle = ctypes.c_void_p()
-
-    def encode(self, text: bytes | str, flags: int = 0, capacity: int | None = None) -> list[int]:
-        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        room = 3 * len(data) + 5 if capacity is None else capacity
-        ids, count = np.zeros(room, np.int32), ctypes.c_size_t()
-        check(library().llmc_tokenizer_encode(self.handle, data, len(data), flags, ids.ctypes.data, room, ctypes.byref(count)))
-        return ids[: count.value].tolist()
-
-    def decode(self, ids: Iterable[int], flags: int = 0, capacity: int | None = None) -> bytes:
-        given = np.array(list(ids), np.int32)
-        size = ctypes.c_size_t()
-        room = 0 if capacity is None else capacity
-        while True:
-            out = np.zeros(room, np.uint8)
-            status = library().llmc_tokenizer_decode(
-                self.handle, given.ctypes.data, len(given), flags, out.ctypes.data, room, ctypes.byref(size)
-            )
-            if status != ERR_SPACE or capacity is not None:
-                check(status)
-                return out[: size.value].tobytes()
-            assert size.value > room
-            room = size.value
-
-    def piece(self, token: int, flags: int = 0) -> bytes:
-        start, size = ctypes.c_void_p(), ctypes.c_size_t()
-        check(library().llmc_tokenizer_piece(self.handle, token, flags, ctypes.byref(start), ctypes.byref(size)))
-        return ctypes.string_at(start.value, size.value)
-
-    @property
-    def size(self) -> int:
-        return library().llmc_tokenizer_size(self.handle)
-
-    def token(self, role: int) -> int:
-        return library().llmc_tokenizer_token(self.handle, role)
-
-    def is_end(self, token: int) -> bool:
-        return library().llmc_tokenizer_is_end(self.handle, token)
 
 
 def check(status: int) -> None:
@@ -122,7 +73,76 @@ def check(status: int) -> None:
         raise StatusError(status)
 
 
+class Tokenizer:
+    """A compiled blob, opened."""
+
+    def __init__(self, blob: bytes, lib: ctypes.CDLL | None = None, misalign: int = 0) -> None:
+        self.lib = lib or library()
+        self.memory = np.zeros(len(blob) + 32, np.uint8)
+        start = -self.memory.ctypes.data % 16 + misalign
+        self.memory[start : start + len(blob)] = np.frombuffer(blob, np.uint8)
+        self.handle = ctypes.c_void_p()
+        check(self.lib.llmc_tokenizer_from_memory(self.memory.ctypes.data + start, len(blob), None, ctypes.byref(self.handle)))
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.lib.llmc_tokenizer_close(self.handle)
+
+    def encode(self, text: bytes | str, flags: int = 0) -> list[int]:
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        ids = np.full(3 * len(data) + 5, -7, np.int32)
+        count = ctypes.c_size_t()
+        check(self.lib.llmc_tokenizer_encode(self.handle, data, len(data), flags, ids.ctypes.data, len(ids), ctypes.byref(count)))
+        return ids[: count.value].tolist()
+
+    def encode_into(self, text: bytes, room: int) -> tuple[int, list[int], int]:
+        """(status, what lies in a buffer of `room` ids and one more, count)."""
+        ids, count = np.full(room + 1, -7, np.int32), ctypes.c_size_t()
+        status = self.lib.llmc_tokenizer_encode(self.handle, text, len(text), 0, ids.ctypes.data, room, ctypes.byref(count))
+        return status, ids.tolist(), count.value
+
+    def decode(self, ids: Sequence[int], flags: int = 0) -> bytes:
+        status, _, size = self.decode_into(ids, 0, flags)
+        if status == ERR_SPACE:
+            status, text, size = self.decode_into(ids, size, flags)
+            check(status)
+            return text[:size]
+        check(status)
+        return b""
+
+    def decode_into(self, ids: Sequence[int], room: int, flags: int = 0) -> tuple[int, bytes, int]:
+        """(status, what lies in a buffer of `room` bytes and one more, size)."""
+        given, out, size = np.array(ids, np.int32), np.full(room + 1, 0x7F, np.uint8), ctypes.c_size_t()
+        status = self.lib.llmc_tokenizer_decode(
+            self.handle, given.ctypes.data, len(given), flags, out.ctypes.data, room, ctypes.byref(size)
+        )  # fmt: skip
+        return status, out.tobytes(), size.value
+
+    def piece(self, token: int, flags: int = 0) -> bytes:
+        start, size = ctypes.c_void_p(), ctypes.c_size_t()
+        check(self.lib.llmc_tokenizer_piece(self.handle, token, flags, ctypes.byref(start), ctypes.byref(size)))
+        return ctypes.string_at(start.value, size.value)
+
+    def words(self, text: bytes) -> list[bytes]:
+        """What the pre-tokenizer makes of a text that is UTF-8."""
+        sizes = np.zeros(len(text), np.uint32)
+        count = self.lib.llmc_test_words(self.handle, text, len(text), sizes.ctypes.data)
+        ends = np.cumsum(sizes[:count])
+        return [text[end - size : end] for end, size in zip(ends.tolist(), sizes.tolist(), strict=False)]
+
+    @property
+    def size(self) -> int:
+        return self.lib.llmc_tokenizer_size(self.handle)
+
+    def token(self, role: int) -> int:
+        return self.lib.llmc_tokenizer_token(self.handle, role)
+
+    def is_end(self, token: int) -> bool:
+        return self.lib.llmc_tokenizer_is_end(self.handle, token)
+
+
 @functools.cache
 def compiled(path: Path) -> bytes:
     """The blob of a GGUF file's vocabulary."""
-    return compile_tokenizer(read_gguf(path, vocabulary_only=True))
+    with read_gguf(path, vocabulary_only=True) as checkpoint:
+        return compile_tokenizer(checkpoint)
