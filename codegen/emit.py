@@ -8,11 +8,12 @@ from typing import Any
 
 import jinja2
 
-from llmc import __version__
 from llmc.codegen.kernels.base import KernelSpec, exported, prototype
 from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.lower import Plan
 from llmc.target import Isa
+from llmc.version import VERSION
+from llmc.version import VERSION
 
 FEATURES = {
     "x86-64-v2": "LLMC_CPU_X86_64_V2",
@@ -20,15 +21,6 @@ FEATURES = {
     "avx-vnni": "LLMC_CPU_LEVEL_AVX_VNNI",
     "avx512-vnni": "LLMC_CPU_LEVEL_AVX512_VNNI",
 }
-
-
-@dataclass(frozen=True)
-class File:
-    """A file beside the library, as the library will ask for it: size in bytes, 32 bytes of identity."""
-
-    name: str
-    size: int
-    id: bytes
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
     )
     return template.render(
         comment=_comment(facts.model_name),
-        version=__version__,
+        version=VERSION,
         members=[_member(name, row) for name, row in plan.kernels.items()],
         levels=[_level(plan, isa) for isa in isas],
         constants=[(name, ", ".join(f"{x.hex()}f" for x in values)) for name, values in plan.constants.items()],

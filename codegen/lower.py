@@ -14,17 +14,16 @@ from llmc.codegen.kernels.activation import SiluMul
 from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec
 from llmc.codegen.kernels.embed import Embed
-from llmc.codegen.kernels.kv_append import KvAppend
+from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, KvAppend
 from llmc.codegen.kernels.linear import WIDTHS, Linear
 from llmc.codegen.kernels.norm import HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.ops import group_weights
+from llmc.ir.storage import TILE, align, q8_storage
 from llmc.ir.types import DType, Format
 
-PAGE_TOKENS = 64
-KV_BYTES = {"f16": 2, "f32": 4}
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Cache:
 
     @property
     def layer_bytes(self) -> int:
-        return 2 * self.kv_heads * self.head_dim * PAGE_TOKENS * KV_BYTES[self.dtype]
+        return 2 * self.kv_heads * self.head_dim * PAGE_TOKENS * DTYPES[self.dtype].itemsize
 
     @property
     def page_bytes(self) -> int:
@@ -61,7 +60,13 @@ class Plan:
     constants: dict[str, list[float]] = field(default_factory=dict)
 
     @property
+    def calls(self) -> int:
+        """Kernel launches of one step."""
+        return sum(not statement.startswith("llmc_barrier") for statement in self.statements)
+
+    @property
     def specs(self) -> list[KernelSpec]:
+        """Every kernel the plan calls, in the order of its first call."""
         return [spec for row in self.kernels.values() for spec in row]
 
 
@@ -94,7 +99,8 @@ def _rule(*ops: str) -> Callable[[_Rule], _Rule]:
 
 
 def _pad(n: int) -> int:
-    return -(-n // 16) * 16
+    """Columns between two f32 rows."""
+    return align(n, TILE)
 
 
 def _columns(value: Value) -> int:
@@ -143,10 +149,9 @@ class _Lowering:
         return f"F({self.at[value.name]})"
 
     def q8(self, value: Value) -> str:
-        bound, k = self.graph.bounds[str(value.type.shape[0])], _columns(value)
-        codes = self.at[value.name]
-        scales = codes + _align(bound * k)
-        return f"Q8({codes}, {scales}, {scales + _align(bound * (k // 32) * 4)})"
+        """The three arrays of quantised activations."""
+        codes, parts = self.at[value.name], q8_storage(value.type, self.graph.bounds)
+        return f"Q8({codes}, {codes + parts.scales}, {codes + parts.sums})"
 
     def weight(self, value: Value) -> str:
         return f"W({self.plan.weights.offset(value)})"
@@ -198,10 +203,6 @@ def _cache(graph: Graph) -> Cache:
         raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
     ((kv_heads, head_dim, dtype),) = kinds
     return Cache(len(appends), kv_heads, head_dim, dtype)
-
-
-def _align(n: int) -> int:
-    return -(-n // 64) * 64
 
 
 def _identifier(name: str) -> str:

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmc import artifact, target
+from llmc import artifact, manifest, target
+from llmc.artifact import File
 from llmc.codegen import link, weights
 from llmc.codegen.build import build_objects
-from llmc.codegen.emit import Facts, File, emit
+from llmc.codegen.emit import Facts, emit
 from llmc.codegen.lower import Plan, lower
 from llmc.errors import UsageError
 from llmc.frontend.load import STEP_TOKENS, Model, open_model
@@ -124,8 +125,12 @@ class _Build:
         tokenizer = artifact.write_vocabulary(self.folder, self.model.tokenizer)
         facts = self._facts(File(artifact.WEIGHTS_NAME, self.plan.weights.size, identity), tokenizer)
         with self.clock.phase("linking"):
-            link.library(self.toolchain, emit(self.plan, facts, self.target.isas), objects, self.folder)
-        artifact.write_manifest(self.folder, self._manifest(source, activations), known={artifact.WEIGHTS_NAME: weights_sha})
+            link.library(self.toolchain, emit(self.plan, facts, self.target.isas), objects, self.folder / artifact.PLATFORM_LIBRARY)
+            link.program(self.toolchain, self.folder / artifact.PROGRAM_NAME)
+        for name in (artifact.PLATFORM_LIBRARY, artifact.PROGRAM_NAME):
+            artifact.make_executable(self.folder / name)
+        described = manifest.describe(self.model, self.plan, self.target, source, activations)
+        artifact.write_manifest(self.folder, described, known={artifact.WEIGHTS_NAME: weights_sha})
 
     def _kernels(self) -> list[Path]:
         with self.clock.phase("building kernels"):
@@ -143,6 +148,3 @@ class _Build:
     def _facts(self, weights_file: File, tokenizer: File) -> Facts:
         config = self.model.config
         return Facts(self.model.name, self.model.vocab, config.hidden, config.layers, config.context, STEP_TOKENS, weights_file, tokenizer)
-
-    def _manifest(self, source: str, activations: str) -> dict[str, object]:
-        return {}

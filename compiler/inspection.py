@@ -115,7 +115,9 @@ def _artifact(path: Path, context: int | None) -> dict[str, Any]:
     from llmc import artifact
 
     manifest = artifact.read_manifest(path)
-    return manifest
+    sizes = _sizes(manifest["tensors"])
+    memory = _memory(manifest["config"], sizes["bytes"], context, manifest["activations"])
+    return {**manifest, "path": str(path), **sizes, "memory": memory}
 
 
 def text(result: dict[str, Any], *, verbose: bool = False) -> str:

@@ -26,6 +26,8 @@ from llmc.ir.quant import dequantize
 from llmc.ir.types import TensorType
 
 STEP_TOKENS = 128
+TEMPLATE_KEY = "tokenizer.chat_template"
+MAX_TEMPLATE = 1 << 20
 MODEL_NAMES = {
     "embedding": "token_embd.weight",
     "norm": "output_norm.weight",
@@ -44,6 +46,12 @@ class Model:
     vocab: int
     graph: Graph
     tokenizer: bytes
+    chat_template: str | None
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint calls itself, or its file's name."""
+        return self.checkpoint.string("general.name", default="") or self.checkpoint.path.stem
 
 
 def open_model(path: Path, *, pre: str | None = None) -> Model:
@@ -61,10 +69,11 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
         )
     architecture = known[checkpoint.architecture]
     config = read_config(checkpoint)
-    checkpoint.string("tokenizer.chat_template", default=None)  # carried as it is; what is no text is refused here
+    template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint)
     tokenizer = compile_tokenizer(checkpoint, pre)
-    return Model(checkpoint, architecture, config, vocab, build(checkpoint, architecture, config, vocab), tokenizer)
+    graph = build(checkpoint, architecture, config, vocab)
+    return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template)
 
 
 def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:
@@ -113,6 +122,14 @@ def _factors(w: Weights, type: TensorType) -> np.ndarray:
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise MalformedFileError(f"tensor {tensor.name} holds a factor that is not a positive number")
     return values
+
+
+def _chat_template(checkpoint: Checkpoint) -> str | None:
+    """The Jinja text, carried along unread."""
+    template = checkpoint.string(TEMPLATE_KEY, default=None)
+    if template is not None and len(template.encode()) > MAX_TEMPLATE:
+        raise checkpoint.wrong(TEMPLATE_KEY, f"is longer than {MAX_TEMPLATE} bytes")
+    return template
 
 
 def _vocabulary(checkpoint: Checkpoint) -> int:

@@ -1,0 +1,44 @@
+"""What manifest.json says about a model. Sizes and memory are for `llmc inspect` to add up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from llmc.codegen.lower import Plan
+from llmc.codegen.weights import LAYOUT
+from llmc.frontend.load import STEP_TOKENS, Model
+from llmc.target import Target
+from llmc.version import VERSION
+
+LICENCE_KEYS = ("general.license", "general.license.name", "general.license.link")
+
+
+def describe(model: Model, plan: Plan, target: Target, source: str, activations: str) -> dict[str, Any]:
+    """Facts of the manifest. `source` is the checkpoint's SHA-256."""
+    regions = plan.weights.regions
+    tensors = [
+        {"name": r.tensor, "shape": [*r.shape], "format": r.format.name, "layout": r.layout, "offset": r.offset, "bytes": r.nbytes}
+        for r in regions
+    ]
+    return {
+        "kind": "artifact",
+        "llmc": VERSION,
+        "name": model.name,
+        "architecture": model.checkpoint.architecture,
+        "source": {"sha256": source, "bytes": sum(file.stat().st_size for file in model.checkpoint.files)},
+        "licence": {key: model.checkpoint.string(key) for key in LICENCE_KEYS if key in model.checkpoint.keys},
+        "config": {**asdict(model.config), "vocab": model.vocab},
+        "target": target.name,
+        "isas": [isa.name for isa in target.isas],
+        "activations": activations,
+        "layout": LAYOUT,
+        "step_tokens": STEP_TOKENS,
+        "arena_bytes": plan.arena,
+        "kernel_calls": plan.calls,
+        "cache": [{"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache)}],
+        "promise": "on one instruction-set level, bits depend neither on neighbours, nor on threads, nor on chunking",
+        "chat_template": model.chat_template,
+        "tensors": tensors,
+    }
+
