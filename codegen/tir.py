@@ -128,6 +128,11 @@ def load(memory: View, at: Expr, lanes: int = 1) -> Expr:
     return memory[at] if lanes == 1 else memory[T.ramp(at, 1, lanes)]
 
 
+def optional(memory: View, at: Expr, lanes: int) -> Expr:
+    """As `load` from an f32 parameter that may be NULL: zeros then."""
+    return T.if_then_else(T.isnullptr(memory.data), f32(0.0, lanes), load(memory, at, lanes))
+
+
 def store(memory: View, at: Expr, value: Expr) -> None:
     lanes = shape(value)[1]
     T.buffer_store(memory, value, [at if lanes == 1 else T.ramp(at, 1, lanes)])
@@ -263,13 +268,13 @@ def fma(isa: Isa, a: Expr, b: Expr, c: Expr) -> Expr:
 
 
 def maximum(a: Expr, b: Expr) -> Expr:
-    """The larger one; `b` where either is NaN, as maxps does."""
-    return T.Select(a > b, a, b)
+    """The larger one; `b` where either is NaN, as maxps does. A select would make TVM's simplifier follow both sides."""
+    return T.max(a, b)
 
 
 def minimum(a: Expr, b: Expr) -> Expr:
-    """The smaller one; `b` where either is NaN, as minps does."""
-    return T.Select(a < b, a, b)
+    """The smaller one; `b` where either is NaN, as minps does. A select would make TVM's simplifier follow both sides."""
+    return T.min(a, b)
 
 
 def absolute(value: Expr) -> Expr:
