@@ -24,7 +24,8 @@ class Quantised:
 
     def values(self) -> NDArray[np.float64]:
         """What the numbers stand for, f64 [T, K]."""
-        return (self.qa * self.da[:, :, None].astype(np.float64)).reshape(len(self.qa), -1)
+        values: NDArray[np.float64] = self.qa.astype(np.float64) * self.da[:, :, None]
+        return values.reshape(len(self.qa), -1)
 
     def tiled(self, p: int) -> "Quantised":
         """The same numbers, flat, in token tiles of p; T must be a multiple of p."""

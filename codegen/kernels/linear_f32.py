@@ -60,8 +60,7 @@ class _F32:
     def finish(self, tile: Expr) -> None:
         for v in range(self.vectors):
             row = let(tile * ROWS + v * self.lanes)
-            zeros = tir.f32(0.0, self.lanes)
-            bias = let(tir.either_way(tir.is_null(self.p.bias), zeros, load(self.p.bias, row, self.lanes)))
+            bias = let(tir.optional(self.p.bias, row, self.lanes))
             for t in range(self.tokens):
                 value = (load(self.acc, (v * self.tokens + t) * self.lanes, self.lanes) + bias) * splat(self.p.scale, self.lanes)
                 store(self.p.y, (self.token + i64(t)) * i64(self.p.ldy) + i64(row), value)

@@ -1,6 +1,7 @@
 """The linear kernel for int8 activations: one generator for every block format and level.
 
-A register tile is `lanes` rows by up to 16 tokens (4 where there are 16 registers). Per group of columns
+A register tile is one vector of rows by up to 16 tokens (4 where there are 16 registers; then one or two tokens take several
+vectors, so that a tile is read once). Per group of columns
 
     dot  = the int32 dot product of codes and activations, started from -offset * sum(activations)
     acc  = fma(f32(dot), scale * da, acc)
@@ -13,12 +14,13 @@ them as memory operands.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 from llmc.codegen import tir
 from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.kernels.unpack import Rows, dot_operands, operand
-from llmc.codegen.tir import Expr, i64, let, load, loop, splat, store
+from llmc.codegen.tir import Expr, i64, let, load, loop, optional, splat, store
 from llmc.ir.quant import BlockFormat
 from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
@@ -31,6 +33,19 @@ def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
     return tir.prim_func(spec, isa, lambda p: _Q8(spec, isa, p).emit())
 
 
+@dataclass(frozen=True)
+class _Block:
+    """A vector of rows of one block, and the f16 factors of those rows as floats."""
+
+    rows: Rows
+    d: Expr
+    dmin: Expr | None
+
+    def factors(self, group: Expr) -> tuple[Expr, Expr | None]:
+        """Scale and min of a group."""
+        return self.rows.scale(self.d, group), None if self.dmin is None else self.rows.minimum(self.dmin, group)
+
+
 class _Q8:
     """One kernel being written: the facts, the views and the registers."""
 
@@ -40,69 +55,71 @@ class _Q8:
         self.layout = TileLayout(spec.format)
         self.operand = operand(spec.format, isa)
         self.lanes = isa.lanes
-        self.tokens = min(spec.p, 16 if isa.lanes == 16 else 4)
+        self.tokens = min(spec.p, 16 if isa.lanes == 16 else _TOGETHER)
+        self.vectors = max(1, min(ROWS // self.lanes, _TOGETHER // self.tokens))  # of rows
         self.halves = UNIT // spec.format.group  # groups in a unit
         self.words = tir.view(p.qa, "int32")  # four activations each
-        self.acc = tir.local(self.tokens * self.lanes, "float32")
+        self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
         self.starts = tir.local(_UNITS * self.halves * self.tokens, "int32")
         self.sums = tir.local(_UNITS * self.halves * self.tokens, "float32")
 
     def emit(self) -> None:
         p = self.p
         self.nb = let(tir.shifted(p.k, -5))
-        blocks = let(p.k // self.format.weights)
+        self.blocks = let(p.k // self.format.weights)
+        rows = self.lanes * self.vectors
         with loop(p.tile_lo, p.tile_hi) as tile, loop(p.mt_lo, p.mt_hi) as mt:
-            with _maybe_loop(self.width // self.tokens) as part, _maybe_loop(ROWS // self.lanes) as group:
-                self.first_token = part * self.tokens
-                self.first_row = group * self.lanes
-                self.mt = mt
-                self.activations = let(i64(mt) * i64(self.nb) * i64(self.width))  # of this token tile, in units of columns
-                self.start = let(i64(tile) * i64(blocks) * i64(self.layout.nbytes))
-                self.register_tile(blocks)
-                self.finish(tile)
+            with _maybe_loop(self.width // self.tokens) as part, _maybe_loop(ROWS // rows) as group:
+                self.start = let(i64(tile) * i64(self.blocks) * i64(self.layout.nbytes))
+                self.first_row, self.first_token = group * rows, part * self.tokens
+                self.activations = let(i64(mt) * i64(self.nb) * i64(self.width))  # where the token tile starts in da
+                self.clear()
+                self.columns()
+                self.finish(let(tile * ROWS + self.first_row), i64(mt) * i64(self.width) + i64(self.first_token))
 
-    def register_tile(self, blocks: Expr) -> None:
-        for t in range(self.tokens):
-            store(self.acc, t * self.lanes, tir.f32(0.0, self.lanes))
+    def clear(self) -> None:
+        for i in range(self.vectors * self.tokens):
+            store(self.acc, i * self.lanes, tir.f32(0.0, self.lanes))
+
+    def columns(self) -> None:
+        """Adds all columns, eight units at a time: a super-block, or up to eight small ones."""
         if self.layout.units == 1:
-            self.small_blocks(blocks)
+            with loop(0, tir.shifted(self.blocks + (_UNITS - 1), -3)) as chunk:
+                first = let(chunk * _UNITS)
+                count = let(tir.minimum(self.blocks - first, tir.i32(_UNITS)))
+                self.prepare(first, count)
+                with loop(0, count) as i:
+                    block = let(first + i)
+                    self.unit(self.block(block), 0, block, i)
         else:
-            self.super_blocks(blocks)
+            assert self.layout.units == _UNITS
+            with loop(0, self.blocks) as block:
+                self.prepare(block * _UNITS, _UNITS)
+                self.units(self.block(block), block)
 
-    def super_blocks(self, blocks: Expr) -> None:
-        assert self.layout.units == _UNITS
-        with loop(0, blocks) as block:
-            self.prepare(block * _UNITS, _UNITS)
-            rows = self.rows(block)
-            d, dmin = self.header(rows)
-            unrolled = self.units_together()
-            with loop(0, _UNITS // unrolled) as part:
-                for unit in (let(part * unrolled + i) for i in range(unrolled)):
-                    self.unit(rows, d, dmin, unit, block * _UNITS + unit, unit)
+    def units(self, rows: list[_Block], block: Expr) -> None:
+        """Adds a super-block."""
+        unrolled = self.units_together()
+        with loop(0, _UNITS // unrolled) as part:
+            for unit in (let(part * unrolled + i) for i in range(unrolled)):
+                self.unit(rows, unit, block * _UNITS + unit, unit)
 
     def units_together(self) -> int:
         """Units to unroll. For one or two tokens extracting the scale codes is a good part of the work: those that share a
         stored vector are taken together, which makes the shifts constants (Q4_K from the second-level cache: 34 -> 44 GB/s)."""
         if self.tokens > 2 or self.layout.scale is None:
             return 1
-        return max(1, max(plane.per for plane in self.layout.scale.planes) // self.halves)
+        sharing = max(1, max(plane.per for plane in self.layout.scale.planes) // self.halves)
+        return min(sharing, max(1, _TOGETHER // self.vectors))
 
-    def small_blocks(self, blocks: Expr) -> None:
-        with loop(0, tir.shifted(blocks + (_UNITS - 1), -3)) as chunk:
-            first = let(chunk * _UNITS)
-            count = let(tir.minimum(blocks - first, tir.i32(_UNITS)))
-            self.prepare(first, count)
-            with loop(0, count) as i:
-                block = let(first + i)
-                rows = self.rows(block)
-                self.unit(rows, *self.header(rows), 0, block, i)
-
-    def rows(self, block: Expr) -> Rows:
+    def block(self, block: Expr) -> list[_Block]:
+        """The vectors of rows of a block, with their factors."""
         start = let(self.start + i64(block) * i64(self.layout.nbytes))
-        return Rows(self.isa, self.layout, self.p.w, start, self.first_row, self.lanes)
-
-    def header(self, rows: Rows) -> tuple[Expr, Expr]:
-        return rows.d(), rows.dmin() if self.format.min else None
+        found = []
+        for v in range(self.vectors):
+            rows = Rows(self.isa, self.layout, self.p.w, start, self.first_row + v * self.lanes, self.lanes)
+            found.append(_Block(rows, rows.d(), rows.dmin() if self.format.min else None))
+        return found
 
     def prepare(self, first: Expr, count: Expr) -> None:
         """Fills `starts` and `sums` for units [first, first + count) of the columns, all tokens of the register tile."""
@@ -123,25 +140,28 @@ class _Q8:
         """Index of the register tile's first token in da, or in sa with two sums per unit."""
         return self.activations * i64(per_unit) + i64(unit) * i64(self.width) + i64(self.first_token)
 
-    def unit(self, rows: Rows, d: Expr, dmin: Expr, unit: Expr, column: Expr, slot: Expr) -> None:
+    def unit(self, vectors: list[_Block], unit: Expr, column: Expr, slot: Expr) -> None:
         """Adds 32 columns: unit `unit` of the block, unit `column` of the activations, sums in `slot`."""
-        weights = dot_operands(self.format, self.isa, rows.dots(unit))
-        groups = [unit * self.halves + h for h in range(self.halves)]
-        scales = [rows.scale(d, g) for g in groups]
-        mins = [rows.minimum(dmin, g) if self.format.min else None for g in groups]
         activations = let(self.at(column))
-        words = let(activations * i64(DOTS))
-        for first in range(0, self.tokens, _TOGETHER):
-            for h in range(self.halves):
+        for v, block in enumerate(vectors):
+            codes = dot_operands(self.format, self.isa, block.rows.dots(unit))
+            factors = [block.factors(unit * self.halves + h) for h in range(self.halves)]
+            for first in range(0, self.tokens, _TOGETHER):
                 tokens = range(first, min(first + _TOGETHER, self.tokens))
-                at = (slot * self.halves + h) * self.tokens
-                per = DOTS // self.halves
-                totals = self.dots(weights[h * per : (h + 1) * per], words + i64(h * per), at, tokens)
-                for t, total in zip(tokens, totals, strict=True):
-                    da = splat(load(self.p.da, activations + i64(t)), self.lanes)
-                    self.add(t, tir.convert(total, "float32"), scales[h] * da)
-                    if mins[h] is not None:
-                        self.add(t, mins[h], splat(load(self.sums, at + t), self.lanes))
+                for h, (scale, minimum) in enumerate(factors):
+                    self.group(v, h, codes, scale, minimum, activations, (slot * self.halves + h) * self.tokens, tokens)
+
+    def group(
+        self, v: int, h: int, codes: list[Expr], scale: Expr, minimum: Expr, activations: Expr, slot: Expr, tokens: range
+    ) -> None:
+        """Adds group `h` of a unit for vector `v` of rows and some tokens."""
+        per = DOTS // self.halves
+        totals = self.dots(codes[h * per : (h + 1) * per], let(activations * i64(DOTS)) + i64(h * per), slot, tokens)
+        for t, total in zip(tokens, totals, strict=True):
+            da = splat(load(self.p.da, activations + i64(t)), self.lanes)
+            self.add(v * self.tokens + t, tir.convert(total, "float32"), scale * da)
+            if minimum is not None:
+                self.add(v * self.tokens + t, minimum, splat(load(self.sums, slot + t), self.lanes))
 
     def dots(self, weights: list[Expr], words: Expr, starts: Expr, tokens: range) -> list[Expr]:
         """The dot products of some tokens as `_TOGETHER` interleaved chains of instructions, so that they need not wait for
@@ -167,19 +187,17 @@ class _Q8:
             return tir.dot_s8s8(self.isa, total, weights, values)
         return tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
 
-    def add(self, t: int, a: Expr, b: Expr) -> None:
-        at = t * self.lanes
+    def add(self, i: int, a: Expr, b: Expr) -> None:
+        at = i * self.lanes
         store(self.acc, at, tir.fma(self.isa, a, b, load(self.acc, at, self.lanes)))
 
-    def finish(self, tile: Expr) -> None:
-        p = self.p
-        row = let(tile * ROWS + self.first_row)
-        zeros = tir.f32(0.0, self.lanes)
-        bias = let(tir.either_way(tir.is_null(p.bias), zeros, load(p.bias, row, self.lanes)))
-        for t in range(self.tokens):
-            value = (load(self.acc, t * self.lanes, self.lanes) + bias) * splat(p.scale, self.lanes)
-            token = i64(self.mt) * i64(self.width) + i64(self.first_token) + i64(t)
-            store(p.y, token * i64(p.ldy) + i64(row), value)
+    def finish(self, first_row: Expr, first_token: Expr) -> None:
+        for v in range(self.vectors):
+            row = let(first_row + v * self.lanes)
+            bias = let(optional(self.p.bias, row, self.lanes))
+            for t in range(self.tokens):
+                value = load(self.acc, (v * self.tokens + t) * self.lanes, self.lanes) + bias
+                store(self.p.y, (first_token + i64(t)) * i64(self.p.ldy) + i64(row), value * splat(self.p.scale, self.lanes))
 
 
 @contextmanager

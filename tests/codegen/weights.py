@@ -1,5 +1,7 @@
 """Weights for kernel tests: random ones with sane scales, and the ones that strain integer arithmetic most."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,7 @@ def extreme_weight(fmt: BlockFormat, n: int, k: int, byte: int) -> Bytes:
     return with_scales(fmt, raw, lambda blocks: np.where(np.arange(blocks) % 2, -65504.0, 65504.0))
 
 
-def with_scales(fmt: BlockFormat, raw: Bytes, values) -> Bytes:  # type: ignore[no-untyped-def]
+def with_scales(fmt: BlockFormat, raw: Bytes, values: Callable[[int], NDArray[np.float64]]) -> Bytes:
     """Replaces the f16 fields of raw u8 [blocks, nbytes] by values(blocks)."""
     offset = 0
     for field in fmt.layout:
