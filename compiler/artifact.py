@@ -86,7 +86,8 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], *, known: Mapping[str
     known holds sums that need not be computed again, by file name, in hexadecimal.
     """
     entries = [_entry(file, known or {}) for file in sorted(folder.iterdir())]
-    manifest = {**facts, "format_version": FORMAT_VERSION, "files": {e.name: {"size": e.size, "sha256": e.sha256} for e in entries}}
+    files = {e.name: {"size": e.size, "sha256": e.sha256} for e in entries}
+    manifest = {**facts, "format_version": FORMAT_VERSION, "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True)
     (folder / MANIFEST_NAME).write_text(text + "\n", encoding="ascii")
     write_index(folder, [*entries, _entry(folder / MANIFEST_NAME, {})])

@@ -35,7 +35,8 @@ MESSAGE_LINES = 12
 # Sources in runtime/src that do not belong into an artifact's library, and what the two other products are made of.
 _OUTSIDE = ("forward.c", "library.c", "loader.c", "main.c", "options.c")
 _PROGRAM = ("file.c", "forward.c", "loader.c", "main.c", "options.c", "status.c")
-_LOADER = ("file.c", "forward.c", "library.c", "loader.c", "memory.c", "status.c", "vocabulary.c", "tokenizer*.c", "pretokenize.c", "utf8.c")
+_LOADER = ("file.c", "forward.c", "library.c", "loader.c", "memory.c", "status.c", "vocabulary.c", "tokenizer*.c",
+           "pretokenize.c", "utf8.c")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _find(cc: str | None) -> Toolchain:
 def _ziglang() -> Toolchain:
     package = find_spec("ziglang")
     if package is None or package.origin is None:
-        raise ToolchainError("ziglang, the C compiler, is not installed", hint="pip install ziglang, or give a compiler with --cc")
+        raise ToolchainError("ziglang, the C compiler, is not installed", hint="pip install ziglang, or give another: --cc gcc")
     zig = Path(package.origin).with_name("zig.exe" if sys.platform == "win32" else "zig")
     command = (str(zig), "cc", "-target", ZIG_TARGET)
     return Toolchain(command, f"zig cc {metadata.version('ziglang')} {ZIG_TARGET}", "-mcpu=x86_64_v2")

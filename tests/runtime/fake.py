@@ -19,7 +19,8 @@ def write_files(folder: Path) -> artifact.File:
     weights = artifact.File(artifact.WEIGHTS_NAME, artifact.FILE_HEADER.size + len(RECITED), bytes(range(32)))
     (folder / weights.name).write_bytes(artifact.weights_header(weights.size, weights.id) + RECITED)
     tokenizer = artifact.write_vocabulary(folder, b"fake")
-    lines = [f"#define FAKE_{n}_SIZE {f.size}\n#define FAKE_{n}_ID {braces(f.id)}\n" for n, f in (("WEIGHTS", weights), ("TOKENIZER", tokenizer))]
+    named = {"WEIGHTS": weights, "TOKENIZER": tokenizer}
+    lines = [f"#define FAKE_{n}_SIZE {f.size}\n#define FAKE_{n}_ID {braces(f.id)}\n" for n, f in named.items()]
     (folder.parent / "generated.h").write_text("".join(lines))
     return weights
 

@@ -95,7 +95,7 @@ def vocabulary(kind: str, texts: list[str], attributes: list[Attribute] | None =
         given.setdefault("pre", by_name()["gpt-2"])
     else:
         given.setdefault("scores", np.zeros(len(texts), np.float32))
-    return Vocabulary(kind=kind, texts=texts, attributes=attributes or [NORMAL] * len(texts), **given)
+    return Vocabulary(kind=kind, texts=texts, attributes=np.array(attributes or [NORMAL] * len(texts), np.uint8), **given)
 
 
 def merge_all(parts: list[str], best) -> list[str]:
@@ -381,9 +381,9 @@ def test_work_grows_with_the_text_and_not_faster(shared, name, repeated):
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = str(ROOT / "tests" / "runtime" / "c" / "test_tokenizer.c")
+    program = str(ROOT / "tests" / "runtime" / "c" / "tokenizer_fuzz.c")
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    return compile_c([*flags, program, *sources()], tmp_path_factory.mktemp("sanitized") / "test_tokenizer")
+    return compile_c([*flags, program, *sources()], tmp_path_factory.mktemp("sanitized") / "tokenizer_fuzz")
 
 
 def small_vocabularies() -> dict[str, Vocabulary]:

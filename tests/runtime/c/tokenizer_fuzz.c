@@ -1,6 +1,6 @@
 /* The tokenizer under sanitizers: a blob as it is, cut short and altered; every allocation failing in turn.
 **
-**     test_tokenizer BLOB SEED ROUNDS */
+**     tokenizer_fuzz BLOB SEED ROUNDS */
 #include "tokenizer.h"
 
 #include <stdio.h>
