@@ -4,7 +4,9 @@ import hashlib
 import os
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError, UsageError
-from llmc.frontend.checkpoint import Strings
+from llmc.frontend.checkpoint import Checkpoint, Strings
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import dequantize
@@ -27,7 +29,7 @@ def write(path: Path, file: File | bytes) -> Path:
     return path
 
 
-def package_file(path: Path, fill) -> Path:
+def package_file(path: Path, fill: Callable[[gguf.GGUFWriter], object]) -> Path:
     """A file written by gguf.GGUFWriter; `fill` adds keys and tensors."""
     writer = gguf.GGUFWriter(path, "llama")
     fill(writer)
@@ -47,8 +49,8 @@ def refused(tmp_path: Path, file: File | bytes, *words: str, error: type[LlmcErr
 
 
 class TestRoundTrip:
-    def test_every_scalar_type(self, tmp_path):
-        def fill(w):
+    def test_every_scalar_type(self, tmp_path: Path) -> None:
+        def fill(w: gguf.GGUFWriter) -> None:
             w.add_uint8("u8", 200)
             w.add_int8("i8", -100)
             w.add_uint16("u16", 60000)
@@ -72,12 +74,12 @@ class TestRoundTrip:
         assert (c.flag("yes"), c.flag("no")) == (True, False)
         assert (c.string("text"), c.architecture) == ("naïve ☃", "llama")
 
-    def test_an_empty_string(self, tmp_path):
+    def test_an_empty_string(self, tmp_path: Path) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=[ARCHITECTURE, key("x", STRING, "")])))
         assert c.string("x") == ""
 
     @pytest.mark.parametrize("kind", [0, 1, 2, 3, 4, 5, 10, 11])
-    def test_arrays_of_every_integer_type(self, tmp_path, kind):
+    def test_arrays_of_every_integer_type(self, tmp_path: Path, kind: int) -> None:
         values = [0, 1, 127]
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=[ARCHITECTURE, key("x", ARRAY, (kind, values))])))
         assert c.integers("x", 0, 127) == c.integers("x", -(2**70), 2**70) == (0, 1, 127)
@@ -85,17 +87,18 @@ class TestRoundTrip:
             c.integers("x", 1, 2**70)
 
     @pytest.mark.parametrize("kind", [6, 12])
-    def test_arrays_of_floats(self, tmp_path, kind):
+    def test_arrays_of_floats(self, tmp_path: Path, kind: int) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=[ARCHITECTURE, key("x", ARRAY, (kind, [0.5, -2.0]))])))
         assert c.numbers("x").tolist() == [0.5, -2.0]
 
-    def test_arrays_of_booleans_and_of_nothing(self, tmp_path):
+    def test_arrays_of_booleans_and_of_nothing(self, tmp_path: Path) -> None:
         keys = [ARCHITECTURE, key("flags", ARRAY, (BOOL, [1, 0])), key("empty", ARRAY, (4, [])), key("none", ARRAY, (STRING, []))]
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=keys)))
-        assert c.keys["flags"].tolist() == [True, False]
+        flags = c.keys["flags"]
+        assert isinstance(flags, np.ndarray) and flags.tolist() == [True, False]
         assert c.integers("empty", 0, 1) == () and c.strings("none") == []
 
-    def test_strings_stay_in_the_file_until_asked_for(self, tmp_path):
+    def test_strings_stay_in_the_file_until_asked_for(self, tmp_path: Path) -> None:
         texts = ["a", "", "ü" * 300, "<0x0A>"]
         c = read_gguf(
             package_file(tmp_path / "m.gguf", lambda w: (w.add_token_list(texts), w.add_tensor("w", np.zeros(32, "f4"))))
@@ -107,11 +110,11 @@ class TestRoundTrip:
         with pytest.raises(IndexError):
             raw[4]
 
-    def test_tensors_of_every_format(self, tmp_path):
+    def test_tensors_of_every_format(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         raw = {f.name: rng.integers(0, 60, (3, f.row_bytes(512)), np.uint8) for f in FORMATS.values()}
 
-        def fill(w):
+        def fill(w: gguf.GGUFWriter) -> None:
             for name, fmt in FORMATS.items():
                 w.add_tensor(f"{name}.weight", raw[name], raw_dtype=gguf.GGMLQuantizationType(fmt.ggml_type))
 
@@ -122,26 +125,26 @@ class TestRoundTrip:
                 assert c.data(t.name).tobytes() == raw[name].tobytes()
                 assert dequantize(fmt, c.data(t.name)).shape == (3 * 512,)
 
-    def test_shape_has_rows_first(self, tmp_path):
+    def test_shape_has_rows_first(self, tmp_path: Path) -> None:
         c = read_gguf(package_file(tmp_path / "m.gguf", lambda w: w.add_tensor("w", np.zeros((5, 4, 32), np.float32))))
         assert c.tensors["w"].shape == (5, 4, 32)
 
     @pytest.mark.parametrize("version", [2, 3])
-    def test_both_versions(self, tmp_path, version):
+    def test_both_versions(self, tmp_path: Path, version: int) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File(version=struct.pack("<I", version))))
         assert c.tensors["w"].shape == (2, 32)
 
     @pytest.mark.parametrize("alignment", [8, 64, 4096])
-    def test_other_alignments(self, tmp_path, alignment):
+    def test_other_alignments(self, tmp_path: Path, alignment: int) -> None:
         keys = [ARCHITECTURE, key("general.alignment", 4, alignment)]
         c = read_gguf(write(tmp_path / "m.gguf", File(keys=keys, alignment=alignment, data=bytes(range(256)))))
         assert c.tensors["w"].offset % alignment == 0 and c.data("w").tobytes() == bytes(range(256))
 
-    def test_a_hole_between_tensors_is_no_harm(self, tmp_path):
+    def test_a_hole_between_tensors_is_no_harm(self, tmp_path: Path) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File(infos=[Info("b", offset=1024), Info("a")], data=bytes(1280))))
         assert c.tensors["b"].offset == c.tensors["a"].offset + 1024
 
-    def test_real_models_open(self, shared):
+    def test_real_models_open(self, shared: Path) -> None:
         for path in sorted((shared / "models" / "open").glob("q_Q*_K*/model.gguf")):
             theirs = {t.name: t for t in gguf.GGUFReader(path).tensors}
             c = read_gguf(path)
@@ -151,31 +154,31 @@ class TestRoundTrip:
 
 
 class TestData:
-    def test_bytes_are_not_copied_and_read_only(self, tmp_path):
+    def test_bytes_are_not_copied_and_read_only(self, tmp_path: Path) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File()))
         view = c.data("w")
         assert not view.flags.owndata and not view.flags.writeable and view.dtype == np.uint8
 
-    def test_arrays_outlive_the_checkpoint(self, tmp_path):
+    def test_arrays_outlive_the_checkpoint(self, tmp_path: Path) -> None:
         with read_gguf(write(tmp_path / "m.gguf", File(data=bytes([7]) * 256))) as c:
             view = c.data("w")
         assert view.sum() == 7 * 256
         with pytest.raises(KeyError):
             c.data("w")
 
-    def test_released_bytes_can_be_read_again(self, tmp_path):
+    def test_released_bytes_can_be_read_again(self, tmp_path: Path) -> None:
         c = read_gguf(write(tmp_path / "m.gguf", File(data=bytes([7]) * 256)))
         c.release("w")
         assert c.data("w").sum() == 7 * 256
 
-    def test_sha256_is_that_of_the_file(self, tmp_path):
+    def test_sha256_is_that_of_the_file(self, tmp_path: Path) -> None:
         path = write(tmp_path / "m.gguf", File())
         assert read_gguf(path).sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class TestGetters:
     @pytest.fixture
-    def c(self, tmp_path):
+    def c(self, tmp_path: Path) -> Checkpoint:
         keys = [
             ARCHITECTURE,
             key("int", 4, 7),
@@ -190,7 +193,7 @@ class TestGetters:
         ]
         return read_gguf(write(tmp_path / "m.gguf", File(keys=keys)))
 
-    def test_a_missing_key_is_named(self, c):
+    def test_a_missing_key_is_named(self, c: Checkpoint) -> None:
         for get in (
             lambda k: c.integer(k, 0, 9),
             c.number,
@@ -203,7 +206,7 @@ class TestGetters:
             with pytest.raises(MalformedFileError, match="key llama.absent is missing"):
                 get("llama.absent")
 
-    def test_a_default_stands_in_for_a_missing_key(self, c):
+    def test_a_default_stands_in_for_a_missing_key(self, c: Checkpoint) -> None:
         assert c.integer("absent", 0, 9, default=None) is None
         assert c.number("absent", 2.5) == 2.5
         assert c.string("absent", default="") == "" and c.flag("absent", default=False) is False
@@ -221,13 +224,13 @@ class TestGetters:
             ("strings", ["text", "ints", "floats"]),
         ],
     )
-    def test_another_type_is_refused_even_where_there_is_a_default(self, c, getter, wrong):
+    def test_another_type_is_refused_even_where_there_is_a_default(self, c: Checkpoint, getter: str, wrong: list[str]) -> None:
         for name in wrong:
             bounds = (0, 9) if getter.startswith("integer") else ()
             with pytest.raises(MalformedFileError, match=f"key {name} is an? .*, expected an? "):
                 getattr(c, getter)(name, *bounds, default=None)
 
-    def test_integers_out_of_range_are_refused(self, c):
+    def test_integers_out_of_range_are_refused(self, c: Checkpoint) -> None:
         with pytest.raises(MalformedFileError, match="key int is 7, expected 8 to 9"):
             c.integer("int", 8, 9)
         with pytest.raises(MalformedFileError, match="key ints holds -2 at index 1, expected 0 to 9"):
@@ -235,10 +238,10 @@ class TestGetters:
         with pytest.raises(MalformedFileError, match="key int is 7"):
             c.integers("int", 0, 6)
 
-    def test_one_integer_is_an_array_of_one(self, c):
+    def test_one_integer_is_an_array_of_one(self, c: Checkpoint) -> None:
         assert c.integers("int", 0, 9) == (7,)
 
-    def test_numbers_must_be_finite_and_in_range(self, c):
+    def test_numbers_must_be_finite_and_in_range(self, c: Checkpoint) -> None:
         for name in ("nan", "inf"):
             with pytest.raises(MalformedFileError, match=f"key {name} is {name}, expected a finite number"):
                 c.number(name)
@@ -247,32 +250,32 @@ class TestGetters:
         with pytest.raises(MalformedFileError, match="key floats holds NaN at index 1"):
             c.numbers("floats")
 
-    def test_a_string_that_is_not_utf8_is_refused_by_its_index(self, c):
+    def test_a_string_that_is_not_utf8_is_refused_by_its_index(self, c: Checkpoint) -> None:
         with pytest.raises(MalformedFileError, match="key texts holds at index 1 a string that is not UTF-8"):
             c.strings("texts")
 
 
 class TestHeader:
     @pytest.mark.parametrize("magic", [b"gguf", b"GGML", b"\0\0\0\0", b"PK\3\4"])
-    def test_another_magic(self, tmp_path, magic):
+    def test_another_magic(self, tmp_path: Path, magic: bytes) -> None:
         refused(tmp_path, File(magic=magic), "not a GGUF file")
 
     @pytest.mark.parametrize("version", [0, 1, 4, 99, 2**32 - 1])
-    def test_another_version(self, tmp_path, version):
+    def test_another_version(self, tmp_path: Path, version: int) -> None:
         refused(tmp_path, File(version=struct.pack("<I", version)), f"version {version}", error=UnsupportedModelError)
 
-    def test_big_endian(self, tmp_path):
+    def test_big_endian(self, tmp_path: Path) -> None:
         refused(tmp_path, File(version=struct.pack(">I", 3)), "big-endian", error=UnsupportedModelError)
 
     @pytest.mark.parametrize("count", [2, 2**31, 2**63, 2**64 - 1])
-    def test_counts_beyond_the_file(self, tmp_path, count):
+    def test_counts_beyond_the_file(self, tmp_path: Path, count: int) -> None:
         refused(tmp_path, File(tensor_count=count), "tensor")
         refused(tmp_path, File(key_count=count))
 
-    def test_an_empty_file(self, tmp_path):
+    def test_an_empty_file(self, tmp_path: Path) -> None:
         refused(tmp_path, b"", "0 bytes")
 
-    def test_what_is_no_file(self, tmp_path):
+    def test_what_is_no_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         for path, error in (
             (tmp_path, MalformedFileError),
@@ -282,13 +285,13 @@ class TestHeader:
             with pytest.raises(error):
                 read_gguf(path)
 
-    def test_a_file_without_weights(self, tmp_path):
+    def test_a_file_without_weights(self, tmp_path: Path) -> None:
         path = write(tmp_path / "m.gguf", File(infos=[], data=b""))
         with pytest.raises(MalformedFileError, match="tensor count 0"):
             read_gguf(path)
         assert read_gguf(path, vocabulary_only=True).architecture == "llama"
 
-    def test_a_vocabulary_may_be_asked_of_any_model(self, tmp_path):
+    def test_a_vocabulary_may_be_asked_of_any_model(self, tmp_path: Path) -> None:
         path = write(tmp_path / "m.gguf", File(infos=[Info(type=4)]))
         assert not read_gguf(path, vocabulary_only=True).tensors
 
@@ -316,34 +319,34 @@ class TestKeys:
             (key("tokenizer.chat_template.tool_use", STRING, "x" * (1 << 20) + "y"), "tokenizer.chat_template.tool_use"),
         ],
     )
-    def test_a_bad_key_is_named(self, tmp_path, bad, word):
+    def test_a_bad_key_is_named(self, tmp_path: Path, bad: bytes, word: str) -> None:
         refused(tmp_path, File(keys=[ARCHITECTURE, bad]), word)
 
-    def test_nested_arrays_are_refused_at_the_first_level(self, tmp_path):
+    def test_nested_arrays_are_refused_at_the_first_level(self, tmp_path: Path) -> None:
         nested = string("x.nested") + struct.pack("<I", ARRAY) + struct.pack("<IQ", ARRAY, 1) * 5000
         refused(tmp_path, File(keys=[ARCHITECTURE, nested]), "x.nested", error=UnsupportedModelError)
 
-    def test_a_template_of_a_mebibyte_is_carried(self, tmp_path):
+    def test_a_template_of_a_mebibyte_is_carried(self, tmp_path: Path) -> None:
         keys = [ARCHITECTURE, key("tokenizer.chat_template", STRING, "x" * (1 << 20))]
         assert len(read_gguf(write(tmp_path / "m.gguf", File(keys=keys))).string("tokenizer.chat_template")) == 1 << 20
 
     @pytest.mark.parametrize("value", [0, 1, 2, 3, 4, 7, 12, 24, 33, 2**31, 2**32 - 1])
-    def test_alignments_that_are_refused(self, tmp_path, value):
+    def test_alignments_that_are_refused(self, tmp_path: Path, value: int) -> None:
         refused(tmp_path, File(keys=[ARCHITECTURE, key("general.alignment", 4, value)]), f"general.alignment is {value}")
 
     @pytest.mark.parametrize("kind", [6, BOOL])
-    def test_an_alignment_is_an_integer(self, tmp_path, kind):
+    def test_an_alignment_is_an_integer(self, tmp_path: Path, kind: int) -> None:
         refused(
             tmp_path, File(keys=[ARCHITECTURE, key("general.alignment", kind, 1)]), "general.alignment", "expected an integer"
         )
 
-    def test_an_architecture_is_a_string(self, tmp_path):
+    def test_an_architecture_is_a_string(self, tmp_path: Path) -> None:
         refused(tmp_path, File(keys=[key("x", 4, 1)]), "general.architecture is missing")
         refused(tmp_path, File(keys=[key("general.architecture", 4, 1)]), "general.architecture is an integer")
         for name in ("", "a b", "x" * 65, "\x1b[2J"):
             refused(tmp_path, File(keys=[key("general.architecture", STRING, name)]), "general.architecture is", "1 to 64")
 
-    def test_a_name_cannot_write_to_the_terminal(self, tmp_path):
+    def test_a_name_cannot_write_to_the_terminal(self, tmp_path: Path) -> None:
         name = "a\x1b[2Jb"
         with pytest.raises(MalformedFileError) as caught:
             read_gguf(write(tmp_path / "m.gguf", File(keys=[ARCHITECTURE, key(name, 4, 1), key(name, 4, 1)])))
@@ -375,35 +378,35 @@ class TestTensors:
             (Info("x", type=2**32 - 1), "tensor x has type 4294967295"),
         ],
     )
-    def test_a_bad_tensor_is_named(self, tmp_path, bad, word):
+    def test_a_bad_tensor_is_named(self, tmp_path: Path, bad: Info, word: str) -> None:
         refused(tmp_path, File(infos=[bad]), word)
 
     @pytest.mark.parametrize(
         ("kind", "name"), [(4, "q4_2"), (5, "q4_3"), (31, "q4_0_4_4"), (33, "q4_0_8_8"), (36, "iq4_nl_4_4"), (38, "iq4_nl_8_8")]
     )
-    def test_removed_types_are_refused_by_name(self, tmp_path, kind, name):
+    def test_removed_types_are_refused_by_name(self, tmp_path: Path, kind: int, name: str) -> None:
         refused(
             tmp_path, File(infos=[Info("x", type=kind)]), f"tensor x has type {name},", "removed", error=UnsupportedModelError
         )
 
-    def test_types_that_llmc_lacks_are_refused_by_name(self, tmp_path):
+    def test_types_that_llmc_lacks_are_refused_by_name(self, tmp_path: Path) -> None:
         for kind in set(gguf.GGMLQuantizationType) - {f.ggml_type for f in FORMATS.values()}:
             refused(tmp_path, File(infos=[Info("x", type=kind)]), f"has type {kind.name.lower()},", error=UnsupportedModelError)
 
-    def test_twice_the_same_name(self, tmp_path):
+    def test_twice_the_same_name(self, tmp_path: Path) -> None:
         refused(tmp_path, File(infos=[Info("x"), Info("x", offset=256)], data=bytes(512)), "tensor x is there twice")
 
-    def test_overlapping_tensors(self, tmp_path):
+    def test_overlapping_tensors(self, tmp_path: Path) -> None:
         refused(tmp_path, File(infos=[Info("x"), Info("y", offset=224)], data=bytes(512)), "tensor y overlaps tensor x")
 
-    def test_the_last_byte_is_needed(self, tmp_path):
+    def test_the_last_byte_is_needed(self, tmp_path: Path) -> None:
         whole = File().encode()
         refused(tmp_path, whole[:-1], "tensor w needs 256 bytes")
         assert read_gguf(write(tmp_path / "m.gguf", whole)).tensors
 
 
 class TestSplit:
-    def parts(self, folder: Path, count: int = 3, **changed) -> Path:
+    def parts(self, folder: Path, count: int = 3, **changed: File | None) -> Path:
         """Writes a model of `count` parts with one tensor each, as gguf-split does; `changed` maps a part number to its File."""
         for n in range(count):
             file = changed.get(f"part{n}", self.part(n, count))
@@ -412,7 +415,14 @@ class TestSplit:
         return folder / f"m-00001-of-{count:05}.gguf"
 
     def part(
-        self, n: int, count: int, *, name: str | None = None, total: int | None = None, no: int | None = None, extra=()
+        self,
+        n: int,
+        count: int,
+        *,
+        name: str | None = None,
+        total: int | None = None,
+        no: int | None = None,
+        extra: Sequence[bytes] = (),
     ) -> File:
         keys = [
             key("split.no", 2, n if no is None else no),
@@ -428,32 +438,32 @@ class TestSplit:
         for word in words:
             assert word in str(caught.value)
 
-    def test_parts_become_one_model(self, tmp_path):
+    def test_parts_become_one_model(self, tmp_path: Path) -> None:
         c = read_gguf(self.parts(tmp_path))
         assert [(t.name, t.file) for t in c.tensors.values()] == [("w0", 0), ("w1", 1), ("w2", 2)]
         assert [int(c.data(f"w{n}")[0]) for n in range(3)] == [0, 1, 2]
         assert [p.name for p in c.files] == [f"m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
         assert c.sha256() == hashlib.sha256(b"".join(p.read_bytes() for p in c.files)).hexdigest()
 
-    def test_the_first_part_may_hold_no_tensors(self, tmp_path):
+    def test_the_first_part_may_hold_no_tensors(self, tmp_path: Path) -> None:
         empty = File(keys=self.part(0, 3, total=2).keys, infos=[], data=b"")
         path = self.parts(tmp_path, part0=empty, part1=self.part(1, 3, total=2), part2=self.part(2, 3, total=2))
         assert list(read_gguf(path).tensors) == ["w1", "w2"]
 
-    def test_a_missing_part(self, tmp_path):
+    def test_a_missing_part(self, tmp_path: Path) -> None:
         self.refused(self.parts(tmp_path, part2=None), "split.count is 3", "m-00003-of-00003.gguf is missing")
 
-    def test_another_part_than_the_first(self, tmp_path):
+    def test_another_part_than_the_first(self, tmp_path: Path) -> None:
         self.parts(tmp_path)
         self.refused(tmp_path / "m-00002-of-00003.gguf", "not the first part", "m-00001-of-00003.gguf")
 
-    def test_a_count_that_the_name_contradicts(self, tmp_path):
+    def test_a_count_that_the_name_contradicts(self, tmp_path: Path) -> None:
         self.refused(self.parts(tmp_path, part0=self.part(0, 4)), "split.count is 4", "NAME-00001-of-00004.gguf")
 
-    def test_a_name_without_part_number(self, tmp_path):
+    def test_a_name_without_part_number(self, tmp_path: Path) -> None:
         self.refused(write(tmp_path / "m.gguf", self.part(0, 2)), "split.count is 2")
 
-    def test_a_part_name_without_keys(self, tmp_path):
+    def test_a_part_name_without_keys(self, tmp_path: Path) -> None:
         self.refused(write(tmp_path / "m-00001-of-00002.gguf", File()), "split.count")
 
     @pytest.mark.parametrize(
@@ -466,14 +476,14 @@ class TestSplit:
             (dict(extra=[key("general.architecture", 4, 1)]), "part of another model: key general.architecture"),
         ],
     )
-    def test_a_part_of_another_model(self, tmp_path, changes, word):
+    def test_a_part_of_another_model(self, tmp_path: Path, changes: dict[str, Any], word: str) -> None:
         self.refused(self.parts(tmp_path, part1=self.part(1, 3, **changes)), word, "m-0000")
 
-    def test_tensors_that_are_not_all_there(self, tmp_path):
-        every = {f"part{n}": self.part(n, 3, total=4) for n in range(3)}
-        self.refused(self.parts(tmp_path, **every), "split.tensors.count is 4", "hold 3")
+    def test_tensors_that_are_not_all_there(self, tmp_path: Path) -> None:
+        every: dict[str, File | None] = {f"part{n}": self.part(n, 3, total=4) for n in range(3)}
+        self.refused(self.parts(tmp_path, 3, **every), "split.tensors.count is 4", "hold 3")
 
-    def test_a_hostile_count_of_parts(self, tmp_path):
+    def test_a_hostile_count_of_parts(self, tmp_path: Path) -> None:
         self.refused(write(tmp_path / "m-00001-of-65535.gguf", self.part(0, 65535)), "m-00002-of-65535.gguf is missing")
 
 
@@ -506,12 +516,12 @@ class TestHostile:
             return False
         return True
 
-    def test_truncation_at_every_byte(self, tmp_path):
+    def test_truncation_at_every_byte(self, tmp_path: Path) -> None:
         whole = self.small()
         assert self.read(tmp_path / "m.gguf", whole)
         assert not any(self.read(tmp_path / "m.gguf", whole[:n]) for n in range(len(whole)))
 
-    def test_every_byte_changed(self, tmp_path):
+    def test_every_byte_changed(self, tmp_path: Path) -> None:
         whole = self.small()
         for at in range(len(whole)):
             for new in (0x00, 0xFF, whole[at] ^ 0x01, whole[at] ^ 0x80):
@@ -519,7 +529,7 @@ class TestHostile:
 
     @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
-    def test_mutations(self, tmp_path, data):
+    def test_mutations(self, tmp_path: Path, data: st.DataObject) -> None:
         content = bytearray(self.small())
         for _ in range(data.draw(st.integers(1, 6))):
             at = data.draw(st.integers(0, max(len(content) - 1, 0)))
@@ -536,7 +546,7 @@ class TestHostile:
                 content[at:at] = content[: data.draw(st.integers(1, 64))]
         self.read(tmp_path / "m.gguf", bytes(content))
 
-    def test_memory_stays_below_twice_the_header(self, tmp_path):
+    def test_memory_stays_below_twice_the_header(self, tmp_path: Path) -> None:
         """The worst a header can do: strings of no bytes, each of which costs an offset."""
         empty = key("x", ARRAY, (STRING, [b""] * 500_000))
         content = File(keys=[ARCHITECTURE, empty], tensor_count=2).encode()

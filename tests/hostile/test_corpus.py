@@ -10,7 +10,9 @@ import pytest
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
 from llmc.frontend.load import open_model
 
-CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpora" / "hostile"
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = (ROOT.parent / "shared", ROOT / "shared")
+CORPUS = next((p for p in PLACES if p.is_dir()), ROOT) / "corpora" / "hostile"
 CASES_FILE = CORPUS / "cases.jsonl"
 CASES = [json.loads(line) for line in CASES_FILE.read_text().splitlines()] if CASES_FILE.is_file() else []
 GGUF = [case for case in CASES if case["name"].endswith(".gguf")]
@@ -46,7 +48,7 @@ def names_the_culprit(case: dict[str, str], message: str) -> bool:
 
 
 @pytest.mark.parametrize("case", GGUF, ids=lambda case: case["name"])
-def test_answers_as_it_should(case):
+def test_answers_as_it_should(case: dict[str, str]) -> None:
     start = time.monotonic()
     try:
         open_model(CORPUS / case["name"])

@@ -35,18 +35,18 @@ def answers(path: Path, content: bytes) -> bool:
     return True
 
 
-def test_the_sound_model_opens(tmp_path, sound):
+def test_the_sound_model_opens(tmp_path: Path, sound: bytes) -> None:
     assert answers(tmp_path / "m.gguf", sound)
 
 
-def test_truncation_anywhere_is_refused(tmp_path, sound, header):
+def test_truncation_anywhere_is_refused(tmp_path: Path, sound: bytes, header: int) -> None:
     for size in [*range(0, header, 97), *range(header, len(sound), 5003), len(sound) - 32]:
         assert not answers(tmp_path / "m.gguf", sound[:size]), size
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_bytes_of_the_header_may_change(tmp_path, sound, header, data):
+def test_any_bytes_of_the_header_may_change(tmp_path: Path, sound: bytes, header: int, data: st.DataObject) -> None:
     content = bytearray(sound)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, header))
@@ -63,7 +63,7 @@ def test_any_bytes_of_the_header_may_change(tmp_path, sound, header, data):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_key_may_hold_any_value(tmp_path, sound, data):
+def test_any_key_may_hold_any_value(tmp_path: Path, sound: bytes, data: st.DataObject) -> None:
     """Values of the model's own keys, found by their names, replaced by extreme ones of the same type."""
     name = data.draw(
         st.sampled_from(
