@@ -18,7 +18,7 @@ The same checkpoint gives the same bytes, whatever the machine, locale or hash s
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -28,7 +28,7 @@ from llmc.errors import UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.tokenizer_automaton import compile_patterns
 from llmc.frontend.tokenizer_tables import descending_keys, merge_index, pool, text_index, trie
-from llmc.frontend.tokenizer_vocabulary import HIDDEN, Attribute, Vocabulary, byte_of, read_vocabulary
+from llmc.frontend.tokenizer_vocabulary import HIDDEN, LOOKED_FOR, Attribute, Vocabulary, byte_of, read_vocabulary
 
 MAGIC, VERSION = b"LLMCTOK\0", 1
 KINDS = {"bpe": 1, "spm": 2}
@@ -140,10 +140,8 @@ def _flags(vocabulary: Vocabulary) -> Flag:
 
 def _shared_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
     """What both kinds have: the printed form of tokens, and the special tokens."""
-    show = _show_bpe if vocabulary.kind == "bpe" else _show_spm
-    ends, pieces = pool([_piece(text, a, show) for text, a in zip(vocabulary.texts, vocabulary.attributes, strict=True)])
-    looked_for = HIDDEN | Attribute.USER_DEFINED
-    specials = [i for i, attribute in enumerate(vocabulary.attributes) if attribute & looked_for]
+    ends, pieces = pool(_pieces(vocabulary))
+    specials = np.flatnonzero(vocabulary.attributes & LOOKED_FOR).tolist()
     specials.sort(key=lambda i: -len(texts[i]))  # the longest first; of equal ones the lower id
     if sum(len(texts[i]) for i in specials) >= MAX_TRIE_NODES:
         raise UnsupportedModelError(f"the special tokens of tokenizer.ggml.tokens hold more than {MAX_TRIE_NODES} bytes of text")
@@ -151,7 +149,7 @@ def _shared_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
     return {
         Section.PIECE_ENDS: ends,
         Section.PIECES: pieces,
-        Section.ATTRIBUTES: np.array(vocabulary.attributes, np.uint8),
+        Section.ATTRIBUTES: vocabulary.attributes,
         Section.SPECIALS: np.array([(i, len(texts[i]), _special_flags(vocabulary, i), 0) for i in specials], np.uint32),
         Section.TRIE_NODES: nodes,
         Section.TRIE_EDGES: edges,
@@ -165,14 +163,15 @@ def _special_flags(vocabulary: Vocabulary, token: int) -> SpecialFlag:
     return hidden | left | right
 
 
-def _piece(text: str, attribute: Attribute, show: Callable[[str], bytes]) -> bytes:
-    """What a token prints when special tokens are shown."""
-    if attribute & (HIDDEN | Attribute.USER_DEFINED):
-        return text.encode()
-    if attribute & Attribute.NORMAL:
-        return show(text)
-    byte = byte_of(text) if attribute & Attribute.BYTE else None
-    return b"" if byte is None else bytes([byte])
+def _pieces(vocabulary: Vocabulary) -> list[bytes]:
+    """What each token prints when special tokens are shown."""
+    show = _show_bpe if vocabulary.kind == "bpe" else _show_spm
+    kinds = (LOOKED_FOR, Attribute.NORMAL, Attribute.BYTE)
+    masks = zip(*((vocabulary.attributes & kind != 0).tolist() for kind in kinds), strict=True)
+    return [
+        text.encode() if as_it_is else show(text) if normal else bytes([byte_of(text) or 0]) if byte else b""
+        for text, (as_it_is, normal, byte) in zip(vocabulary.texts, masks, strict=True)
+    ]
 
 
 def _show_spm(text: str) -> bytes:

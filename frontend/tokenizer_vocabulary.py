@@ -35,8 +35,10 @@ class Attribute(IntFlag):
     END_OF_GENERATION = 64
 
 
-BY_TYPE = (Attribute(0), *(Attribute(1 << i) for i in range(6)))  # type 0 is "undefined"
+Attributes = npt.NDArray[np.uint8]
+BY_TYPE = np.array([0, *(1 << i for i in range(6))], np.uint8)  # type 0 is "undefined"
 HIDDEN = Attribute.CONTROL | Attribute.UNKNOWN  # shown only on request, recognised in text only on request
+LOOKED_FOR = HIDDEN | Attribute.USER_DEFINED  # found in a text before it is tokenized
 
 # Tokens known by their text where the file does not give an id; earlier ones win.
 ROLE_TEXTS = {
@@ -68,13 +70,13 @@ SHOWN_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")  # a 
 class Vocabulary:
     """A tokenizer as data. kind is "bpe" or "spm"; roles holds the ids of "bos", "eos", "eot" ..., of those there are.
 
-    texts: the tokens as the file spells them; scores f32 [tokens] ("spm"), merges: "left right" pairs, best first ("bpe").
-    strip_right, strip_left: tokens that swallow the blanks beside them.
+    texts: the tokens as the file spells them; attributes u8 [tokens]: sums of Attribute; scores f32 [tokens] ("spm"); merges:
+    pairs of texts, best first ("bpe"). strip_left, strip_right: tokens that swallow the blanks beside them.
     """
 
     kind: str
     texts: list[str]
-    attributes: list[Attribute]
+    attributes: Attributes
     roles: dict[str, int]
     add_bos: bool
     add_eos: bool
@@ -103,7 +105,7 @@ def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabular
     attributes = _types(checkpoint, texts)
     roles = _roles(checkpoint, kind, row, len(texts))
     _derive_attributes(texts, numbers, attributes, roles)
-    specials = [i for i, a in enumerate(attributes) if a & (HIDDEN | Attribute.USER_DEFINED)]
+    specials = np.flatnonzero(attributes & LOOKED_FOR).tolist()
     left, right = _strips(checkpoint, numbers, specials)
     return Vocabulary(
         kind, texts, attributes, roles,
@@ -156,16 +158,16 @@ def _refuse_duplicates(checkpoint: Checkpoint, texts: list[str], numbers: dict[s
     raise checkpoint.wrong(TOKENS, f"holds {quoted(texts[first])} twice, as token {first} and as token {last}")
 
 
-def _types(checkpoint: Checkpoint, texts: list[str]) -> list[Attribute]:
+def _types(checkpoint: Checkpoint, texts: list[str]) -> Attributes:
     types = checkpoint.integers(TYPES, 0, len(BY_TYPE) - 1, None)
     if types is None:
-        return [Attribute.NORMAL] * len(texts)
+        return np.full(len(texts), Attribute.NORMAL, np.uint8)
     if len(types) != len(texts):
         raise checkpoint.wrong(TYPES, f"holds {len(types)} types for {len(texts)} tokens")
-    attributes = [BY_TYPE[t] for t in types]
-    for i, text in enumerate(texts):
-        if attributes[i] is Attribute.BYTE and byte_of(text) is None:
-            raise checkpoint.wrong(TOKENS, f"holds {quoted(text)} as token {i}, a byte token, expected <0x00> to <0xFF>")
+    attributes: Attributes = BY_TYPE[np.array(types)]
+    for i in np.flatnonzero(attributes == Attribute.BYTE).tolist():
+        if byte_of(texts[i]) is None:
+            raise checkpoint.wrong(TOKENS, f"holds {quoted(texts[i])} as token {i}, a byte token, expected <0x00> to <0xFF>")
     return attributes
 
 
@@ -200,7 +202,7 @@ def _adds(checkpoint: Checkpoint, role: str, default: bool, roles: dict[str, int
     return adds
 
 
-def _derive_attributes(texts: list[str], numbers: dict[str, int], attributes: list[Attribute], roles: dict[str, int]) -> None:
+def _derive_attributes(texts: list[str], numbers: dict[str, int], attributes: Attributes, roles: dict[str, int]) -> None:
     """Completes roles and attributes from token texts, in place."""
     for role, names in ROLE_TEXTS.items():
         found = next((numbers[name] for name in names if name in numbers), None)
@@ -219,7 +221,7 @@ def _derive_attributes(texts: list[str], numbers: dict[str, int], attributes: li
         attributes[i] |= Attribute.END_OF_GENERATION
 
 
-def _spare_texts_that_do_not_end(texts: list[str], attributes: list[Attribute], ending: set[int]) -> None:
+def _spare_texts_that_do_not_end(texts: list[str], attributes: Attributes, ending: set[int]) -> None:
     """Some ending texts mean something else in company: <|end|> closes one message of several in harmony, </s> is text."""
     names = {texts[i]: i for i in ending}
     calls = "<|call|>" in names or "<|calls|>" in names

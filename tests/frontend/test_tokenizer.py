@@ -86,7 +86,7 @@ def test_a_missing_or_empty_pre_is_the_default(tmp_path):
 
 def test_end_is_no_end_where_harmony_has_calls(tmp_path):
     tokens = [*ALPHABET, "<|end|>", "<|return|>", "<|call|>", "<|channel|>"]
-    attributes = read_vocabulary(checkpoint(tmp_path, tokens=tokens, merges=[])).attributes
+    attributes = read_vocabulary(checkpoint(tmp_path, tokens=tokens, merges=[])).attributes.tolist()
     # The default eos, token 11, ends a generation too; so does an eot found by its text.
     assert [bool(a & Attribute.END_OF_GENERATION) for a in attributes[256:]] == [False, True, True, False]
     assert attributes[256] == attributes[259] == Attribute.USER_DEFINED
