@@ -30,12 +30,12 @@ from llmc.ir.quant import Format
 # Far above anything real, low enough that a file at a limit is still answered at once.
 MAX_KEYS = 1 << 16
 MAX_KEY_BYTES = (1 << 16) - 1
-MAX_TENSORS = 1 << 18
+MAX_TENSORS = 1 << 17
 MAX_NAME_BYTES = 63
 MAX_DIMS = 4
 MAX_STRING_BYTES = 64 << 20
 MAX_TEMPLATE_BYTES = 1 << 20
-MAX_STRINGS = 1 << 22
+MAX_STRINGS = 1 << 22  # in all arrays together
 MAX_ALIGNMENT = 1 << 20
 SMALLEST_KEY = 8 + 1 + 4 + 1
 SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
@@ -72,6 +72,7 @@ class _Cursor:
         self.data = data
         self.size = len(data)
         self.at = 0
+        self.strings_left = MAX_STRINGS
 
     def take(self, nbytes: int, what: str) -> int:
         """Steps over `nbytes` and returns where they start."""
@@ -190,8 +191,9 @@ def _read_numbers(c: _Cursor, kind: int, count: int, what: str, called: str) -> 
 
 def _read_strings(c: _Cursor, count: int, what: str) -> Strings:
     """Walks over `count` strings and keeps where each ends."""
-    if count > MAX_STRINGS or count * 8 > c.size - c.at:
-        raise c.malformed(f"{what} has array length {count}: beyond the end of the file, or more than {MAX_STRINGS}")
+    if count > c.strings_left or count * 8 > c.size - c.at:
+        raise c.malformed(f"{what} has array length {count}: beyond the end of the file, or of {MAX_STRINGS} strings in all")
+    c.strings_left -= count
     data, at, last = c.data, c.at, c.size - 8
     ends = array("q", [at])
     for i in range(count):

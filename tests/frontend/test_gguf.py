@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError, UsageError
 from llmc.frontend.checkpoint import Checkpoint, Strings
 from llmc.frontend.gguf import read_gguf
+from llmc.frontend.gguf_file import MAX_STRINGS
 from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import dequantize
 from tests.gguf_bytes import ARRAY, BOOL, STRING, File, Info, key, string
@@ -325,6 +326,11 @@ class TestKeys:
     def test_nested_arrays_are_refused_at_the_first_level(self, tmp_path: Path) -> None:
         nested = string("x.nested") + struct.pack("<I", ARRAY) + struct.pack("<IQ", ARRAY, 1) * 5000
         refused(tmp_path, File(keys=[ARCHITECTURE, nested]), "x.nested", error=UnsupportedModelError)
+
+    def test_strings_are_counted_over_all_arrays(self, tmp_path: Path) -> None:
+        """Each costs time, so the sum is what bounds it."""
+        half = struct.pack("<IIQ", ARRAY, STRING, MAX_STRINGS // 2 + 1) + bytes(8 * (MAX_STRINGS // 2 + 1))
+        refused(tmp_path, File(keys=[ARCHITECTURE, string("x") + half, string("y") + half]), "key y has array length")
 
     def test_a_template_of_a_mebibyte_is_carried(self, tmp_path: Path) -> None:
         keys = [ARCHITECTURE, key("tokenizer.chat_template", STRING, "x" * (1 << 20))]
