@@ -163,7 +163,8 @@ def test_gives_gate_and_up_room_of_their_own() -> None:
         return %z"""))  # fmt: skip
     (node,) = planned.of_kind("linear_silu_mul")
     room = 16 * 96 * 4
-    assert sorted(node.attrs["scratch"]) == [0, room]
+    low, high = sorted(node.attrs["scratch"])
+    assert high - low >= room
     assert planned.attrs["arena"] == 2 * room + sum(nbytes(v.type, planned.bounds) for v in (node.inputs[0], node.output))
 
 
