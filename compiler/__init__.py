@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from llmc.driver import CompileResult
-    from llmc.runtime.binding import Model
+    from llmc.runtime.binding import Model, Tokenizer
 
     Progress = Callable[[str, float, float], None]
 
@@ -81,6 +81,25 @@ def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | No
     from llmc.runtime import binding
 
     return binding.load(Path(path), threads=threads, isa=isa, context=context)
+
+
+def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Tokenizer:
+    """The tokenizer of a GGUF file, which may hold a vocabulary alone, or of an artifact. `pre` as in compile().
+
+    Raises MalformedFileError or UnsupportedModelError.
+    """
+    from pathlib import Path
+
+    from llmc import artifact
+    from llmc.runtime.binding import Tokenizer
+
+    if Path(path).is_dir():
+        return Tokenizer.from_blob(artifact.read_vocabulary(Path(path)))
+    from llmc.frontend.gguf import read_gguf
+    from llmc.frontend.tokenizer import compile_tokenizer
+
+    with read_gguf(Path(path), vocabulary_only=True) as checkpoint:
+        return Tokenizer.from_blob(compile_tokenizer(checkpoint, pre))
 
 
 def inspect(path: str | PathLike[str], *, context: int | None = None) -> dict[str, Any]:

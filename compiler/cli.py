@@ -75,12 +75,15 @@ def run_command(artifact: Path) -> None:
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(1), help="Tokens to decode.")
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Measured rounds; the median is reported.")
 @click.option("--threads", type=click.IntRange(1), help="Every processor this process may use, when left out.")
+@click.option("--isa", help="Use this instruction-set level of the artifact.")
 @json_option
-def bench_command(artifact: Path, prompt: int, tokens: int, repeat: int, threads: int | None, as_json: bool) -> None:
+def bench_command(
+    artifact: Path, prompt: int, tokens: int, repeat: int, threads: int | None, isa: str | None, as_json: bool
+) -> None:
     """Measure prefill and decode, in tokens per second."""
     from llmc import bench
 
-    result = bench.measure(artifact, prompt=prompt, tokens=tokens, repeat=repeat, threads=threads)
+    result = bench.measure(artifact, prompt=prompt, tokens=tokens, repeat=repeat, threads=threads, isa=isa)
     _print(result, as_json, bench.text(result))
 
 

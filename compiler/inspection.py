@@ -15,21 +15,21 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 if TYPE_CHECKING:
     from llmc.frontend.checkpoint import Checkpoint
 
-KV_BYTES = {"int8": 2, "f32": 4}  # of one cached value, by --activations: f16 beside int8, f32 beside f32
+KV_BYTES = 2  # of one cached value: f16, unless compiled with --activations f32
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. `kv` is the cache of one sequence of `context` tokens."""
+    """What one session with one sequence of `context` tokens takes, in bytes. `arena` is working memory, known once compiled."""
 
     context: int
     weights: int
     kv_per_token: int
-    kv: int
+    arena: int = 0
 
-    @property
-    def total(self) -> int:
-        return self.weights + self.kv
+    def describe(self) -> dict[str, int]:
+        kv = self.kv_per_token * self.context
+        return {**asdict(self), "kv": kv, "total": self.weights + kv + self.arena}
 
 
 def inspect(path: Path, *, context: int | None = None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _checkpoint(path: Path, context: int | None) -> dict[str, Any]:
             "why_not": why_not or (None if known else f"llmc does not know the architecture {checkpoint.architecture}"),
             "config": config,
             **_sizes(tensors),
-            "memory": _memory(config, sum(t["bytes"] for t in tensors), context),
+            "memory": _memory(config, sum(t["bytes"] for t in tensors), context) if config else None,
             "tensors": tensors,
         }
 
@@ -101,23 +101,20 @@ def _sizes(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _memory(config: dict[str, Any] | None, weights: int, context: int | None, activations: str = "int8") -> dict[str, int] | None:
-    """The estimate for one sequence; None where the geometry of the cache is not known."""
-    if config is None:
-        return None
-    per_token = 2 * config["layers"] * config["kv_heads"] * config["head_dim"] * KV_BYTES[activations]
-    tokens = context or config["context"]
-    memory = Memory(tokens, weights, per_token, per_token * tokens)
-    return {**asdict(memory), "total": memory.total}
+def _memory(config: dict[str, Any], weights: int, context: int | None) -> dict[str, int]:
+    """The estimate from a checkpoint's hyper-parameters."""
+    per_token = 2 * config["layers"] * config["kv_heads"] * config["head_dim"] * KV_BYTES
+    return Memory(context or config["context"], weights, per_token).describe()
 
 
 def _artifact(path: Path, context: int | None) -> dict[str, Any]:
     from llmc import artifact
 
-    manifest = artifact.read_manifest(path)
-    sizes = _sizes(manifest["tensors"])
-    memory = _memory(manifest["config"], sizes["bytes"], context, manifest["activations"])
-    return {**manifest, "path": str(path), **sizes, "memory": memory}
+    facts = artifact.read_manifest(path)
+    per_token = sum(group["page_bytes"] // group["tokens_per_page"] for group in facts["cache"])
+    weights = facts["files"][artifact.WEIGHTS_NAME]["size"]
+    memory = Memory(context or facts["config"]["context"], weights, per_token, facts["arena_bytes"])
+    return {**facts, "path": str(path), **_sizes(facts["tensors"]), "memory": memory.describe()}
 
 
 def text(result: dict[str, Any], *, verbose: bool = False) -> str:
@@ -127,10 +124,12 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
         lines.append(f"llmc cannot compile it: {result['why_not']}")
     lines.append(f"{result['weights']:,} weights, {_size(result['bytes'])}, {result['bits_per_weight']} bits per weight")
     lines += [f"  {f['format']:<8} {f['tensors']:>5} tensors  {_size(f['bytes']):>10}" for f in result["formats"]]
-    m = result["memory"]
-    if m:
-        kv = f"{_size(m['kv'])} of KV cache ({_size(m['kv_per_token'])} a token)"
-        lines.append(f"memory at {m['context']:,} tokens: {_size(m['weights'])} of weights + {kv} = {_size(m['total'])}")
+    if result["kind"] == "artifact":
+        lines.append(f"compiled for {', '.join(result['isas'])}; {result['activations']} activations")
+        lines.append(f"promise: {result['promise']}")
+        lines += [f"  {name:<24} {_size(file['size']):>10}" for name, file in result["files"].items()]
+    if result["memory"]:
+        lines.append(_memory_text(result["memory"]))
     for t in result["tensors"] if verbose else ():
         lines.append(f"  {t['name']:<40} {t['format']:<8} {'x'.join(map(str, t['shape'])):>16}  {_size(t['bytes']):>10}")
     return "\n".join(lines)
@@ -139,6 +138,13 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
 def _printable(text: str | None) -> str | None:
     """A text from a file, without what would move the cursor."""
     return "".join(c if c.isprintable() else "?" for c in text) if text else text
+
+
+def _memory_text(m: dict[str, int]) -> str:
+    parts = [f"{_size(m['weights'])} of weights", f"{_size(m['kv'])} of KV cache ({_size(m['kv_per_token'])} a token)"]
+    if m["arena"]:
+        parts.append(f"{_size(m['arena'])} to work in")
+    return f"memory at {m['context']:,} tokens: {' + '.join(parts)} = {_size(m['total'])}"
 
 
 def _size(nbytes: float) -> str:
