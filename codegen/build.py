@@ -6,6 +6,7 @@ imports TVM, and a build that finds everything in the cache starts no process at
 """
 
 import ast
+import contextlib
 import hashlib
 import math
 import os
@@ -113,18 +114,22 @@ def _start(jobs: Sequence[Job]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "llmc.codegen.build_worker"]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert worker.stdin is not None
-    try:
+    try:  # and left open: a worker ends when the pipe does, so that none outlives a compile that was killed
         worker.stdin.write(pickle.dumps(jobs))
-        worker.stdin.close()
+        worker.stdin.flush()
     except BrokenPipeError:  # it died early; its traceback says why
         pass
-    worker.stdin = None
     return worker
 
 
 def _finish(worker: subprocess.Popen[bytes]) -> str:
     """Waits; the error output of a worker that failed, or nothing."""
-    _, errors = worker.communicate()
+    assert worker.stdin is not None and worker.stderr is not None
+    errors = worker.stderr.read()
+    worker.wait()
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
+    worker.stderr.close()
     return errors.decode(errors="replace")[-4000:] or f"exit status {worker.returncode}" if worker.returncode else ""
 
 

@@ -4,9 +4,11 @@ TVM's default pipeline wraps functions in its packed calling convention and call
 comes out of `target.build.llvm` as a plain C function without undefined symbols, so llmc runs its own list of passes.
 """
 
+import os
 import pickle
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import tvm
@@ -49,8 +51,16 @@ def _passes() -> list["tvm.ir.transform.Pass"]:
     ]
 
 
+def _end_with_parent() -> None:
+    """Returns when the pipe from the parent closes, and takes the process with it."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 def main() -> None:
     jobs: list[Job] = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for spec, isa, path in jobs:
         replace_file(path, object_bytes(spec, isa))
 
