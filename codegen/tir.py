@@ -299,6 +299,9 @@ def _halves(value: Expr) -> tuple[Expr, Expr]:
 
 def reduce_add(value: Expr) -> Expr:
     """Sum of the lanes, upper half onto lower half until one is left. A power of two of lanes."""
+    element, lanes = shape(value)
+    if element == "int32" and lanes > 1:
+        return _intrinsic("int32", "llvm.vector.reduce.add", value)
     while shape(value)[1] > 1:
         low, high = _halves(let(value))
         value = low + high
@@ -310,6 +313,15 @@ def reduce_max(value: Expr) -> Expr:
     while shape(value)[1] > 1:
         value = maximum(*_halves(let(value)))
     return value
+
+
+def largest_magnitude(values: Sequence[Expr]) -> Expr:
+    """max |x| over all f32 lanes of all vectors, a scalar; no lane may be NaN. Magnitudes compare as their bits do."""
+    word = [masked(bits(v, "int32"), 0x7FFFFFFF) for v in values]
+    largest = word[0]
+    for w in word[1:]:
+        largest = let(_intrinsic(str(w.ty), "llvm.smax", largest, w))
+    return bits(_intrinsic("int32", "llvm.vector.reduce.smax", largest), "float32")
 
 
 def exp(isa: Isa, x: Expr) -> Expr:
