@@ -27,8 +27,8 @@ def sources() -> list[str]:
 
 
 def compile_c(arguments: Iterable[str], out: Path) -> Path:
-    """Compiles C with the runtime's headers at hand and every warning an error, by the system's compiler or ziglang's."""
-    compiler = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
+    """Compiles C with the runtime's headers at hand and every warning an error, by gcc or, without it, ziglang's clang."""
+    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
     include = ["-I", str(ROOT / "runtime" / "include"), "-I", str(ROOT / "runtime" / "src")]
     subprocess.run([*compiler, *WARNINGS, *include, *arguments, "-o", str(out)], check=True)
     return out

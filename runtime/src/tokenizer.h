@@ -50,7 +50,8 @@ void llmc_tokenizer_close(llmc_tokenizer *tokenizer); /* NULL is fine */
 ** count       on LLMC_OK and LLMC_ERR_SPACE the number of ids of the whole text. At most 3 * size + 5 ids come out.
 **
 ** Returns LLMC_ERR_SPACE if they do not fit (ids then holds the first `capacity`), LLMC_ERR_NOMEM, LLMC_ERR_ARG.
-** Time grows with size * log(size), whatever the text; working memory is about 40 bytes per byte of the longest word. */
+** Time grows with size * log(size), whatever the text. Working memory is about 40 bytes per byte of the longest word (of the longest
+** stretch between special tokens, for SentencePiece), and 4 bytes per byte of a text that holds special tokens and per such token. */
 llmc_status llmc_tokenizer_encode(const llmc_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
                                   size_t capacity, size_t *count);
 

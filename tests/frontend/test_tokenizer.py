@@ -5,12 +5,15 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
+from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.pretokenize import PRE_TOKENIZERS, by_name
 from llmc.frontend.tokenizer import ALPHABET, HEADER, Flag, Section, compile_tokenizer, to_bytes
@@ -22,7 +25,7 @@ U32, I32, F32 = 4, 5, 6
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 
-def checkpoint(folder: Path, *keys: bytes, **given):
+def checkpoint(folder: Path, *keys: bytes, **given: Any) -> Checkpoint:
     """An open GGUF file with a small byte-level BPE, but for what `given` replaces, by the key's last name (None: left out)."""
     tokens = given.get("tokens", [*ALPHABET, "ab", "<|eot_id|>"])
     values = {
@@ -41,7 +44,10 @@ def checkpoint(folder: Path, *keys: bytes, **given):
     return read_gguf(path, vocabulary_only=True)
 
 
-def spm(folder: Path, *keys: bytes, tokens=("<unk>", "<s>", "</s>", "a", "b", "ab"), types=(2, 3, 3, 1, 1, 1), scores=None):
+def spm(
+    folder: Path, *keys: bytes, tokens: Sequence[str] = ("<unk>", "<s>", "</s>", "a", "b", "ab"),
+    types: Sequence[int] = (2, 3, 3, 1, 1, 1), scores: Sequence[float] | None = None,
+) -> Checkpoint:  # fmt: skip
     scores = key("tokenizer.ggml.scores", ARRAY, (F32, list(scores or range(len(tokens)))))
     return checkpoint(
         folder, scores, *keys, model="llama", pre="default", merges=None, tokens=list(tokens), token_type=list(types)
@@ -55,7 +61,7 @@ def token_id(role: str, number: int) -> bytes:
 # ---- What a file leaves unsaid
 
 
-def test_completes_roles_from_texts_and_defaults(tmp_path):
+def test_completes_roles_from_texts_and_defaults(tmp_path: Path) -> None:
     vocabulary = read_vocabulary(checkpoint(tmp_path, token_id("eos", 256)))
     assert vocabulary.roles == {"bos": 11, "eos": 256, "eot": 257}
     assert vocabulary.attributes[257] == Attribute.NORMAL | Attribute.CONTROL | Attribute.END_OF_GENERATION
@@ -63,7 +69,7 @@ def test_completes_roles_from_texts_and_defaults(tmp_path):
     assert not (vocabulary.add_bos or vocabulary.add_eos)
 
 
-def test_sentencepiece_has_defaults_of_its_own(tmp_path):
+def test_sentencepiece_has_defaults_of_its_own(tmp_path: Path) -> None:
     vocabulary = read_vocabulary(spm(tmp_path))
     assert vocabulary.roles == {"bos": 1, "eos": 2, "unknown": 0}
     assert (vocabulary.add_bos, vocabulary.add_eos, vocabulary.add_space_prefix, vocabulary.clean_spaces) == (
@@ -74,17 +80,17 @@ def test_sentencepiece_has_defaults_of_its_own(tmp_path):
     )
 
 
-def test_an_id_that_says_none_is_no_id(tmp_path):
+def test_an_id_that_says_none_is_no_id(tmp_path: Path) -> None:
     assert "pad" not in read_vocabulary(checkpoint(tmp_path, token_id("padding", 0xFFFFFFFF))).roles
 
 
-def test_a_missing_or_empty_pre_is_the_default(tmp_path):
+def test_a_missing_or_empty_pre_is_the_default(tmp_path: Path) -> None:
     for pre in (None, "", "default"):
         assert read_vocabulary(checkpoint(tmp_path, pre=pre)).pre is by_name()["default"]
     assert read_vocabulary(checkpoint(tmp_path, pre="quux"), pre="qwen2").pre is by_name()["qwen2"]
 
 
-def test_end_is_no_end_where_harmony_has_calls(tmp_path):
+def test_end_is_no_end_where_harmony_has_calls(tmp_path: Path) -> None:
     tokens = [*ALPHABET, "<|end|>", "<|return|>", "<|call|>", "<|channel|>"]
     attributes = read_vocabulary(checkpoint(tmp_path, tokens=tokens, merges=[])).attributes.tolist()
     # The default eos, token 11, ends a generation too; so does an eot found by its text.
@@ -92,7 +98,7 @@ def test_end_is_no_end_where_harmony_has_calls(tmp_path):
     assert attributes[256] == attributes[259] == Attribute.USER_DEFINED
 
 
-def test_phi_3_swallows_blanks_after_special_tokens(tmp_path):
+def test_phi_3_swallows_blanks_after_special_tokens(tmp_path: Path) -> None:
     tokens = ["<unk>", "<s>", "</s>", "<|user|>", "<|endoftext|>", "a"]
     types = [UNKNOWN, CONTROL, CONTROL, USER_DEFINED, CONTROL, NORMAL]
     named = spm(tmp_path, key("general.name", STRING, "Phi-3 mini"), tokens=tokens, types=types)
@@ -100,11 +106,11 @@ def test_phi_3_swallows_blanks_after_special_tokens(tmp_path):
     assert read_vocabulary(spm(tmp_path, tokens=tokens, types=types)).strip_right == frozenset()
 
 
-def test_an_empty_token_gets_a_name(tmp_path):
+def test_an_empty_token_gets_a_name(tmp_path: Path) -> None:
     assert read_vocabulary(checkpoint(tmp_path, tokens=[*ALPHABET, "", "ab"])).texts[256] == "[EMPTY_256]"
 
 
-def test_no_name_is_in_two_rows_and_every_pattern_compiles(tmp_path):
+def test_no_name_is_in_two_rows_and_every_pattern_compiles(tmp_path: Path) -> None:
     assert len(by_name()) == sum(len(row.names) for row in PRE_TOKENIZERS)
     for row in PRE_TOKENIZERS:
         assert compile_tokenizer(checkpoint(tmp_path, pre=row.names[0]))
@@ -134,42 +140,42 @@ def test_no_name_is_in_two_rows_and_every_pattern_compiles(tmp_path):
         ({"merges": [" ab"]}, MalformedFileError, "tokenizer.ggml.merges"),
     ],
 )
-def test_refuses_by_name(tmp_path, given, error, says):
+def test_refuses_by_name(tmp_path: Path, given: Any, error: type[LlmcError], says: str) -> None:
     with pytest.raises(error) as caught:
         compile_tokenizer(checkpoint(tmp_path, **given))
     assert says in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["<0x-1>", "< 0x41>", "<0x4>", "<0x411>", "<0xGG>", "0x41", "<0X41>"])
-def test_refuses_a_byte_token_that_spells_no_byte(tmp_path, text):
+def test_refuses_a_byte_token_that_spells_no_byte(tmp_path: Path, text: str) -> None:
     with pytest.raises(MalformedFileError, match="token 3"):
         compile_tokenizer(spm(tmp_path, tokens=("<unk>", "<s>", "</s>", text), types=(2, 3, 3, BYTE)))
 
 
-def test_refuses_ids_outside_the_vocabulary(tmp_path):
+def test_refuses_ids_outside_the_vocabulary(tmp_path: Path) -> None:
     for role in ("bos", "eos", "eot", "unknown", "seperator", "padding", "fim_pre", "prefix"):
         with pytest.raises(MalformedFileError, match=f"tokenizer.ggml.{role}_token_id is 258"):
             compile_tokenizer(checkpoint(tmp_path, token_id(role, 258)))
 
 
-def test_refuses_to_add_a_token_that_is_not_there(tmp_path):
+def test_refuses_to_add_a_token_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MalformedFileError, match="tokenizer.ggml.add_bos_token"):
         compile_tokenizer(checkpoint(tmp_path, key("tokenizer.ggml.add_bos_token", BOOL, True), pre="glm4"))
 
 
-def test_refuses_scores_that_are_missing_or_too_few(tmp_path):
+def test_refuses_scores_that_are_missing_or_too_few(tmp_path: Path) -> None:
     with pytest.raises(MalformedFileError, match="tokenizer.ggml.scores"):
         compile_tokenizer(spm(tmp_path, scores=[0.5]))
     with pytest.raises(MalformedFileError, match="tokenizer.ggml.scores"):
         compile_tokenizer(checkpoint(tmp_path, model="llama"))
 
 
-def test_refuses_a_pre_tokenizer_for_sentencepiece(tmp_path):
+def test_refuses_a_pre_tokenizer_for_sentencepiece(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="--pre"):
         read_vocabulary(spm(tmp_path), pre="qwen2")
 
 
-def test_answers_the_hostile_corpus(shared):
+def test_answers_the_hostile_corpus(shared: Path) -> None:
     """Every vocabulary case is refused as it should be or accepted; the reader may have refused it already."""
     for case in map(json.loads, (shared / "corpora/hostile/cases.jsonl").read_text().strip().split("\n")):
         path = shared / "corpora/hostile" / case["name"]
@@ -191,7 +197,7 @@ def sections(blob: bytes) -> dict[Section, tuple[int, int]]:
     return dict(zip(Section, pairs, strict=True))
 
 
-def test_lays_the_sections_out_in_order_aligned_and_to_the_end(tmp_path):
+def test_lays_the_sections_out_in_order_aligned_and_to_the_end(tmp_path: Path) -> None:
     blob = compile_tokenizer(checkpoint(tmp_path))
     magic, version, kind, size, flags, tokens, *_ = HEADER.unpack_from(blob)
     assert (magic, version, kind, size, tokens) == (b"LLMCTOK\0", 1, 1, len(blob), 258)
@@ -200,7 +206,7 @@ def test_lays_the_sections_out_in_order_aligned_and_to_the_end(tmp_path):
     assert offsets == sorted(offsets) and all(offset % 16 == 0 for offset in offsets) and offsets[-1] == len(blob)
 
 
-def test_the_same_file_gives_the_same_bytes_in_any_process(tmp_path):
+def test_the_same_file_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     checkpoint(tmp_path, pre="llama-bpe")
     program = (
         "import hashlib, sys; from pathlib import Path; from llmc.frontend.gguf import read_gguf; "
@@ -213,7 +219,7 @@ def test_the_same_file_gives_the_same_bytes_in_any_process(tmp_path):
     assert runs[0] == runs[1]
 
 
-def test_the_byte_alphabet_is_a_bijection():
+def test_the_byte_alphabet_is_a_bijection() -> None:
     assert len(set(ALPHABET)) == 256
     assert all(to_bytes(char) == bytes([byte]) for byte, char in enumerate(ALPHABET))
     assert to_bytes("".join(ALPHABET)) == bytes(range(256))
@@ -234,12 +240,12 @@ def fnv(data: bytes) -> int:
 STRINGS = [b"", b"a", b"ab", b"a", bytes(range(256)), b"\0", b"\0\0", "日本語".encode()]
 
 
-def test_hashes_strings_as_fnv_does():
+def test_hashes_strings_as_fnv_does() -> None:
     assert hash_strings(*pool(STRINGS)).tolist() == [fnv(s) for s in STRINGS]
     assert hash_strings(*pool([])).tolist() == []
 
 
-def test_every_entry_is_in_its_bucket():
+def test_every_entry_is_in_its_bucket() -> None:
     keys = [str(i).encode() for i in range(1000)]
     starts, entries, data = text_index(keys, range(1000))
     assert starts[0] == 0 and starts[-1] == len(entries) == 1000 and (np.diff(starts.astype(int)) >= 0).all()
@@ -249,18 +255,18 @@ def test_every_entry_is_in_its_bucket():
         assert [bytes(data[offset : offset + size]) for _, number, offset, size in here if number == i] == [k]
 
 
-def test_equal_merges_keep_their_order():
+def test_equal_merges_keep_their_order() -> None:
     left, right = np.array([5, 5, 5], np.uint32), np.array([6, 6, 6], np.uint32)
     _, entries = merge_index(left, right, np.array([7, 7, 7], np.uint32))
     assert entries[:, 3].tolist() == [0, 1, 2]
 
 
-def test_empty_tables_have_one_empty_bucket():
+def test_empty_tables_have_one_empty_bucket() -> None:
     starts, order = bucketed(np.zeros(0, np.uint64))
     assert starts.tolist() == [0, 0] and len(order) == 0
 
 
-def test_a_trie_finds_its_texts():
+def test_a_trie_finds_its_texts() -> None:
     texts = [b"<s>", b"<", b"<t", b"\xff\xfe", b"s"]
     nodes, edges = trie(texts)
     for number, text in enumerate(texts):
@@ -273,7 +279,7 @@ def test_a_trie_finds_its_texts():
     assert bytes_of_root == sorted(bytes_of_root) == [0x3C, 0x73, 0xFF]
 
 
-def test_score_keys_order_scores_from_high_to_low():
+def test_score_keys_order_scores_from_high_to_low() -> None:
     scores = np.array([1.5, 0.0, -0.0, -1.5, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38], np.float32)
     keys = descending_keys(scores)
     for i, a in enumerate(scores):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from llmc.frontend.pretokenize import PRE_TOKENIZERS
+from llmc.frontend.pretokenize import PRE_TOKENIZERS, PreTokenizer
 from llmc.frontend.tokenizer_automaton import DEAD, MATCH_BIT, PAGE, START, Alphabet, compile_patterns
 from llmc.frontend.tokenizer_regex import RegexError
 from tests.pretokenize_reference import cut_by_regex, pieces, random_text
@@ -26,7 +26,7 @@ def matches(alphabet: Alphabet, machine: np.ndarray, text: str, start: int) -> i
     return end
 
 
-def cut_by_automata(compiled: tuple, text: str) -> list[str]:
+def cut_by_automata(compiled: tuple[Alphabet, list[np.ndarray]], text: str) -> list[str]:
     alphabet, machines = compiled
     parts = [text]
     for machine in machines:
@@ -43,7 +43,7 @@ def cut_by_automata(compiled: tuple, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("row", PRE_TOKENIZERS, ids=lambda row: row.names[0])
-def test_cuts_as_the_regex_does(row):
+def test_cuts_as_the_regex_does(row: PreTokenizer) -> None:
     compiled = compile_patterns(row.patterns)
     chance = random.Random(7)
     for _ in range(1500):
@@ -55,20 +55,20 @@ def test_cuts_as_the_regex_does(row):
     "row", [r for r in PRE_TOKENIZERS if "jais-2" in r.names or "llama-bpe" in r.names], ids=lambda r: r.names[0]
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 255, 256, 257, 511, 512, 513, 1025])
-def test_cuts_long_blanks_as_the_regex_does(row, count):
+def test_cuts_long_blanks_as_the_regex_does(row: PreTokenizer, count: int) -> None:
     compiled = compile_patterns(row.patterns)
     for text in (" " * count, " " * count + "x", "\t" * count + "\n" + " " * count):
         assert cut_by_automata(compiled, text) == cut_by_regex(row, text)
 
 
-def test_a_choice_takes_the_first_option_that_matches_not_the_longest():
+def test_a_choice_takes_the_first_option_that_matches_not_the_longest() -> None:
     alphabet, [machine] = compile_patterns(["a|ab|abc"])
     assert matches(alphabet, machine, "abc", 0) == 1
     alphabet, [machine] = compile_patterns(["(?:a|ab)c|x"])
     assert matches(alphabet, machine, "abc", 0) == 3
 
 
-def test_lookahead_sees_the_end_of_the_text():
+def test_lookahead_sees_the_end_of_the_text() -> None:
     alphabet, [machine] = compile_patterns([r"a+(?!b)"])
     assert [matches(alphabet, machine, text, 0) for text in ("aaa", "aaab", "ab", "aaac")] == [3, 2, 0, 3]
     alphabet, [machine] = compile_patterns([r"a+(?=b)"])
@@ -76,19 +76,19 @@ def test_lookahead_sees_the_end_of_the_text():
 
 
 @pytest.mark.parametrize("pattern", ["a*", "(?=a)", "(?:a?)*", "a|b?"])
-def test_refuses_patterns_that_match_nothing_at_all(pattern):
+def test_refuses_patterns_that_match_nothing_at_all(pattern: str) -> None:
     with pytest.raises(RegexError, match="empty"):
         compile_patterns([pattern])
 
 
-def test_refuses_patterns_that_grow_too_large():
+def test_refuses_patterns_that_grow_too_large() -> None:
     with pytest.raises(RegexError, match="large"):
         compile_patterns(["(?:a{1000}){1000}"])
     with pytest.raises(RegexError, match="states"):
         compile_patterns(["(?:a|b)*a(?:a|b){20}"])
 
 
-def test_gives_the_same_tables_again():
+def test_gives_the_same_tables_again() -> None:
     first, second = (compile_patterns(PRE_TOKENIZERS[0].patterns) for _ in range(2))
     assert first[0].classes.tobytes() == second[0].classes.tobytes()
     assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))

@@ -2,8 +2,9 @@
 
 import json
 import random
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmc.frontend.pretokenize import PRE_TOKENIZERS, by_name
+from llmc.frontend.pretokenize import PRE_TOKENIZERS, PreTokenizer, by_name
 from llmc.frontend.tokenizer import ALPHABET, compile_vocabulary
 from llmc.frontend.tokenizer_vocabulary import Attribute, Vocabulary
 from tests.pretokenize_reference import cut_by_regex, random_text
@@ -33,6 +34,7 @@ from tests.tokenizer_c import (
     sources,
 )  # fmt: skip
 
+NEEDS_GCC = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc, for its instrumentation, is not installed")
 VOCABULARIES = ("llama-bpe", "gpt-2", "qwen2", "llama-spm", "phi-3")
 EOS, EOT = 1, 2  # llmc_token_role
 NONE, NORMAL, CONTROL = Attribute(0), Attribute.NORMAL, Attribute.CONTROL
@@ -51,7 +53,7 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
-def test_equals_llama_cpp_in_ids_and_in_bytes(shared, name):
+def test_equals_llama_cpp_in_ids_and_in_bytes(shared: Path, name: str) -> None:
     tokenizer = open_vocabulary(shared, name)
     for line in lines(shared / f"corpora/tokenizer/{name}.golden.jsonl"):
         text = bytes.fromhex(line["hex"])
@@ -67,7 +69,7 @@ def test_equals_llama_cpp_in_ids_and_in_bytes(shared, name):
         assert b"".join(tokenizer.piece(i, SHOW_SPECIAL) for i in ids).hex() == line["pieces11"], line["id"]
 
 
-def test_sides_with_llama_cpp_where_others_differ(shared):
+def test_sides_with_llama_cpp_where_others_differ(shared: Path) -> None:
     seen = 0
     for line in lines(shared / "corpora/tokenizer/crosscheck.jsonl"):
         if line["vocab"] in VOCABULARIES:
@@ -76,7 +78,7 @@ def test_sides_with_llama_cpp_where_others_differ(shared):
     assert seen
 
 
-def test_knows_sizes_and_roles_as_llama_cpp_does(shared):
+def test_knows_sizes_and_roles_as_llama_cpp_does(shared: Path) -> None:
     for line in lines(shared / "corpora/tokenizer/vocabs.jsonl"):
         if line["vocab"] in VOCABULARIES:
             tokenizer = open_vocabulary(shared, line["vocab"])
@@ -98,7 +100,7 @@ def vocabulary(kind: str, texts: list[str], attributes: list[Attribute] | None =
     return Vocabulary(kind=kind, texts=texts, attributes=np.array(attributes or [NORMAL] * len(texts), np.uint8), **given)
 
 
-def merge_all(parts: list[str], best) -> list[str]:
+def merge_all(parts: list[str], best: Callable[[str, str], float | None]) -> list[str]:
     """Merges adjacent parts, always the pair with the smallest `best(left, right)`, leftmost first, until it is None for all."""
     while True:
         ranks = [(rank, i) for i in range(len(parts) - 1) if (rank := best(parts[i], parts[i + 1])) is not None]
@@ -132,7 +134,7 @@ def obvious_spm(v: Vocabulary, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_byte_level_bpe_merges_as_the_obvious_loop_does(seed):
+def test_byte_level_bpe_merges_as_the_obvious_loop_does(seed: int) -> None:
     chance = random.Random(seed)
     letters = [ALPHABET[b] for b in b"ab c" + "é".encode()]
     strings = list(dict.fromkeys("".join(chance.choices(letters, k=chance.randrange(1, 6))) for _ in range(60)))
@@ -149,7 +151,7 @@ def test_byte_level_bpe_merges_as_the_obvious_loop_does(seed):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_sentencepiece_merges_as_the_obvious_loop_does(seed):
+def test_sentencepiece_merges_as_the_obvious_loop_does(seed: int) -> None:
     chance = random.Random(seed)
     strings = ["".join(chance.choices("ab▁é", k=chance.randrange(1, 7))) for _ in range(60)]
     texts = list(dict.fromkeys(["<unk>", *(f"<0x{b:02X}>" for b in range(256) if seed % 2 or b != 0x61), *strings]))
@@ -184,7 +186,7 @@ def _partition_one(v: Vocabulary, text: str, i: int) -> list[str | int]:
 
 @pytest.mark.parametrize("kind", ["bpe", "spm"])
 @pytest.mark.parametrize("seed", range(12))
-def test_finds_special_tokens_as_the_obvious_search_does(kind, seed):
+def test_finds_special_tokens_as_the_obvious_search_does(kind: str, seed: int) -> None:
     chance = random.Random(seed)
     strings = list(dict.fromkeys("".join(chance.choices("<a>", k=chance.randrange(1, 6))) for _ in range(12)))
     strings = list({len(s): s for s in strings}.values()) if seed % 2 else strings
@@ -210,7 +212,7 @@ def test_finds_special_tokens_as_the_obvious_search_does(kind, seed):
 
 
 @pytest.mark.parametrize("row", PRE_TOKENIZERS, ids=lambda row: row.names[0])
-def test_cuts_words_as_the_regex_does(row):
+def test_cuts_words_as_the_regex_does(row: PreTokenizer) -> None:
     tokenizer = Tokenizer(compile_vocabulary(vocabulary("bpe", ALPHABET, pre=row)))
     chance = random.Random(3)
     for _ in range(300):
@@ -223,7 +225,7 @@ def test_cuts_words_as_the_regex_does(row):
 
 
 @pytest.mark.parametrize("name", ["llama-bpe", "gpt-2", "qwen2"])
-def test_valid_text_survives_the_round_trip_byte_for_byte(shared, name):
+def test_valid_text_survives_the_round_trip_byte_for_byte(shared: Path, name: str) -> None:
     tokenizer, chance = open_vocabulary(shared, name), random.Random(11)
     ranges = ((0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
     for _ in range(300):
@@ -231,7 +233,7 @@ def test_valid_text_survives_the_round_trip_byte_for_byte(shared, name):
         assert b"".join(map(tokenizer.piece, tokenizer.encode(text))) == text
 
 
-def test_any_bytes_but_spaces_survive_the_round_trip_through_sentencepiece(shared):
+def test_any_bytes_but_spaces_survive_the_round_trip_through_sentencepiece(shared: Path) -> None:
     tokenizer, chance = open_vocabulary(shared, "llama-spm"), random.Random(12)
     for _ in range(300):
         text = chance.randbytes(chance.randrange(60)).replace("▁".encode(), b"").replace(b" ", b"")
@@ -252,13 +254,13 @@ def test_any_bytes_but_spaces_survive_the_round_trip_through_sentencepiece(share
         (b"\xff\x00\xfe", "\ufffd\0\ufffd".encode()),
     ],
 )
-def test_byte_level_bpe_repairs_what_is_not_utf_8(given, meant):
+def test_byte_level_bpe_repairs_what_is_not_utf_8(given: Any, meant: bytes) -> None:
     tokenizer = Tokenizer(compile_vocabulary(vocabulary("bpe", ALPHABET)))
     assert b"".join(map(tokenizer.piece, tokenizer.encode(given))) == meant
     assert b"".join(map(tokenizer.piece, tokenizer.encode(b"x" + given + b" y"))) == b"x" + meant + b" y"
 
 
-def test_without_byte_tokens_characters_become_bytes_or_unknown():
+def test_without_byte_tokens_characters_become_bytes_or_unknown() -> None:
     tokenizer = Tokenizer(compile_vocabulary(vocabulary("spm", ["<unk>", "a", "é"], roles={"unknown": 0})))
     assert tokenizer.encode("aéb日") == [1, 2, 0, 0, 0, 0]
 
@@ -279,14 +281,14 @@ def test_without_byte_tokens_characters_become_bytes_or_unknown():
         (" '", " '"),
     ],
 )
-def test_cleans_spaces_as_llama_cpp_does(text, cleaned):
+def test_cleans_spaces_as_llama_cpp_does(text: str, cleaned: str) -> None:
     v = vocabulary("bpe", ALPHABET)
     dirty, clean = (Tokenizer(compile_vocabulary(replace(v, clean_spaces=on))) for on in (False, True))
     ids = dirty.encode(text)
     assert (dirty.decode(ids), clean.decode(ids)) == (text.encode(), cleaned.encode())
 
 
-def test_decoding_leaves_out_what_encoding_added():
+def test_decoding_leaves_out_what_encoding_added() -> None:
     roles = {"bos": 1, "eos": 2, "unknown": 0}
     attributes = [UNKNOWN, CONTROL, CONTROL, NORMAL, NORMAL]
     v = vocabulary(
@@ -304,7 +306,7 @@ def test_decoding_leaves_out_what_encoding_added():
 # ---- Contracts
 
 
-def test_says_how_much_room_is_needed(shared):
+def test_says_how_much_room_is_needed(shared: Path) -> None:
     tokenizer = open_vocabulary(shared, "gpt-2")
     text = b"Hello , world 's"
     ids = tokenizer.encode(text)
@@ -319,7 +321,7 @@ def test_says_how_much_room_is_needed(shared):
         assert stored[room] == 0x7F and (status or stored[:size] == cleaned)
 
 
-def test_refuses_arguments_that_make_no_sense():
+def test_refuses_arguments_that_make_no_sense() -> None:
     tokenizer, lib = Tokenizer(compile_vocabulary(vocabulary("bpe", ALPHABET))), library()
     n = np.zeros(1, np.uint64).ctypes.data
     assert lib.llmc_tokenizer_encode(None, b"a", 1, 0, None, 0, n) == ERR_ARG
@@ -342,7 +344,7 @@ def test_refuses_arguments_that_make_no_sense():
     lib.llmc_tokenizer_close(None)
 
 
-def test_opens_nothing_but_a_whole_blob_of_its_version():
+def test_opens_nothing_but_a_whole_blob_of_its_version() -> None:
     blob = compile_vocabulary(vocabulary("bpe", ALPHABET))
     wrong = [blob[:size] for size in (*range(0, 400, 7), len(blob) - 1)]
     wrong += [blob + b"\0", b"X" + blob[1:], blob[:8] + b"\2" + blob[9:], blob[:12] + b"\3" + blob[13:]]
@@ -363,9 +365,10 @@ LONG = {
 }  # fmt: skip
 
 
+@NEEDS_GCC
 @pytest.mark.parametrize("repeated", LONG.values(), ids=LONG)
 @pytest.mark.parametrize("name", ["llama-bpe", "gpt-2", "llama-spm"])
-def test_work_grows_with_the_text_and_not_faster(shared, name, repeated):
+def test_work_grows_with_the_text_and_not_faster(shared: Path, name: str, repeated: bytes) -> None:
     """Counted in basic blocks, so the machine's load does not matter. The heap is n log n: a factor of 2.3 allows for the log."""
     counted = library(["-fsanitize-coverage=trace-pc"])
     tokenizer = Tokenizer(compiled(shared / f"corpora/tokenizer/gguf/ggml-vocab-{name}.gguf"), counted)
@@ -406,8 +409,9 @@ def small_vocabularies() -> dict[str, Vocabulary]:
     }
 
 
+@NEEDS_GCC
 @pytest.mark.parametrize("name", small_vocabularies())
-def test_survives_altered_tables_and_failing_allocations(sanitized, tmp_path, name):
+def test_survives_altered_tables_and_failing_allocations(sanitized: Path, tmp_path: Path, name: str) -> None:
     blob = tmp_path / "tokenizer.bin"
     blob.write_bytes(compile_vocabulary(small_vocabularies()[name]))
     run = subprocess.run([sanitized, blob, "1", "1500"], capture_output=True, text=True, timeout=300)
