@@ -85,7 +85,8 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], *, known: Mapping[str
 
     known holds sums that need not be computed again, by file name, in hexadecimal.
     """
-    entries = [_entry(file, known or {}) for file in sorted(folder.iterdir())]
+    made_here = (MANIFEST_NAME, INDEX_NAME)
+    entries = [_entry(file, known or {}) for file in sorted(folder.iterdir()) if file.name not in made_here]
     files = {e.name: {"size": e.size, "sha256": e.sha256} for e in entries}
     manifest = {**facts, "format_version": FORMAT_VERSION, "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True)

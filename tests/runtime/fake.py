@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from llmc import artifact
-from llmc.toolchain import runtime_include, runtime_sources
+from llmc.toolchain import Toolchain, runtime_include, runtime_sources
 
 HERE = Path(__file__).with_name("c")
 RECITED = "Hello é€ world<stop>more".encode()
@@ -35,13 +35,35 @@ def sources() -> list[Path]:
     return [*real, HERE / "fake_model.c", HERE / "fake_tokenizer.c"]
 
 
-def build_test(name: str, folder: Path) -> Path:
-    """One of the C tests as a program, with sanitizers; generated.h lies in `folder`."""
+def build_objects(folder: Path) -> list[Path]:
+    """What all C tests are linked with, compiled with sanitizers; generated.h lies in `folder`."""
     forward = [s for s in runtime_sources("program") if s.name == "forward.c"]
-    inputs = [*sources(), *forward, HERE / "direct.c", HERE / f"{name}.c"]
-    out = folder / name
+    inputs = [*sources(), *forward, HERE / "direct.c"]
+    gcc(folder, "-c", *map(str, inputs))
+    return [folder / f"{s.stem}.o" for s in inputs]
+
+
+def build_test(name: str, objects: list[Path], folder: Path) -> Path:
+    """One of the C tests as a program."""
+    gcc(folder, str(HERE / f"{name}.c"), *map(str, objects), "-o", name, "-lm", "-lpthread")
+    return folder / name
+
+
+def gcc(folder: Path, *arguments: str) -> None:
     includes = [f"-I{p}" for p in (*runtime_include(), HERE, folder)]
-    command = ["gcc", *WARNINGS, *SANITIZE, *includes, *map(str, inputs), "-o", str(out), "-lm", "-lpthread"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["gcc", *WARNINGS, *SANITIZE, *includes, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return out
+
+
+def build_artifact(out: Path) -> None:
+    """The fake model as a whole artifact, made as real ones are."""
+    tools, folder = Toolchain.find(), out.parent / "parts"
+    folder.mkdir()
+    write_files(folder)
+    objects = tools.compile(sources(), include=[*runtime_include(), HERE, out.parent])
+    tools.link_shared(objects, folder / artifact.PLATFORM_LIBRARY, exports=["llmc_api"])
+    program = tools.compile(runtime_sources("program"), include=runtime_include())
+    tools.link_program(program, folder / artifact.PROGRAM_NAME)
+    artifact.write_manifest(folder, {"name": "fake"})
+    artifact.publish(folder, out)

@@ -79,7 +79,7 @@ static void test_cancelling_from_another_thread(llmc_session *s) {
   pthread_t thread;
   llmc_generation *g;
   llmc_piece piece = {.struct_size = sizeof piece};
-  llmc_generate_options o = {.struct_size = sizeof o, .tokens = prompt, .n_tokens = 1};
+  llmc_generate_options o = {.struct_size = sizeof o, .tokens = prompt, .n_tokens = 1, .ignore_end = 1};
   CHECK(llmc_generation_open(s, &o, &g) == LLMC_OK);
   CHECK(llmc_generation_next(g, &piece) == LLMC_OK);
   CHECK(pthread_create(&thread, NULL, cancel, s) == 0);
