@@ -1,0 +1,134 @@
+"""The norm kernels. A row is read twice where there is a norm: for its sum of squares, then for the result."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from llmc.codegen import tir
+from llmc.codegen.kernels.activations import COLUMNS
+from llmc.codegen.kernels.norm import HeadNorm, Norm
+from llmc.codegen.kernels.quantize import QuantisedRow
+from llmc.codegen.tir import Expr, View, i64, let, load, loop, splat, store
+from llmc.target import Isa
+
+_STEP = 16  # columns rows are padded to
+
+
+def norm(spec: Norm, isa: Isa) -> tir.PrimFunc:
+    return tir.prim_func(spec, isa, lambda p: _Norm(spec, isa, p).emit())
+
+
+class _Norm:
+    """One kernel being written: the parameters and, per token, where its rows start."""
+
+    def __init__(self, spec: Norm, isa: Isa, p: SimpleNamespace) -> None:
+        self.spec, self.isa, self.p = spec, isa, p
+
+    def emit(self) -> None:
+        p = self.p
+        with loop(p.lo, p.hi) as token:
+            with tir.when(token < p.n_tokens):
+                self.row(token)
+            if self.spec.q8:
+                with tir.when(token >= p.n_tokens):
+                    QuantisedRow(self.isa, p, token).zeros()
+
+    def row(self, token: Expr) -> None:
+        p = self.p
+        source = let(tir.either_way(tir.is_null(p.rows), token, load(p.rows, token)))
+        self.x, self.o = let(i64(source) * i64(p.ldx)), let(i64(source) * i64(p.ldo))
+        self.y = let(i64(token) * i64(p.ldy))
+        value = self.normed() if self.spec.norm else self.summed
+        if self.spec.q8:
+            out = QuantisedRow(self.isa, p, token)
+            with loop(0, out.blocks) as block:
+                out.block(block, self.results(value, block * COLUMNS, COLUMNS))
+        else:
+            with loop(0, _steps(p.n)) as step:
+                self.results(value, step * _STEP, _STEP)
+
+    def results(self, value: Callable[[Expr], Expr], column: Expr, count: int) -> list[Expr]:
+        """`count` columns as vectors, stored to y where that is wanted."""
+        values = []
+        for i in range(0, count, self.isa.lanes):
+            values.append(let(value(column + i)))
+            if self.spec.f32:
+                store(self.p.y, self.y + i64(column + i), values[-1])
+        return values
+
+    def summed(self, column: Expr) -> Expr:
+        """One vector of x, after the addition."""
+        lanes = self.isa.lanes
+        x = load(self.p.x, self.x + i64(column), lanes)
+        if self.spec.add:
+            o = load(self.p.o, self.o + i64(column), lanes)
+            x = let(tir.fma(self.isa, splat(self.p.alpha, lanes), o, x))
+            store(self.p.x, self.x + i64(column), x)
+        return x
+
+    def normed(self) -> Callable[[Expr], Expr]:
+        """Adds and takes the sum of squares; what the second reading makes of a vector."""
+        lanes = self.isa.lanes
+        squares = tir.local(_STEP, "float32")
+        for i in range(0, _STEP, lanes):
+            store(squares, i, tir.f32(0.0, lanes))
+        with loop(0, _steps(self.p.n)) as step:
+            for i in range(0, _STEP, lanes):
+                x = let(self.summed(step * _STEP + i))
+                store(squares, i, tir.fma(self.isa, x, x, load(squares, i, lanes)))
+        parts = [load(squares, i, lanes) for i in range(0, _STEP, lanes)]
+        total = tir.reduce_add(sum(parts[1:], parts[0]))
+        factor = _factor(total, tir.convert(self.p.n, "float32"), self.p.eps)
+
+        def value(column: Expr) -> Expr:
+            x = load(self.p.x, self.x + i64(column), lanes)
+            return x * splat(factor, lanes) * load(self.p.w, column, lanes)
+
+        return value
+
+
+def _steps(n: Expr) -> Expr:
+    """Groups of 16 columns that hold n."""
+    return tir.shifted(n + (_STEP - 1), -4)
+
+
+def _factor(squares: Expr, count: Expr, eps: Expr) -> Expr:
+    """1 / sqrt(squares / count + eps)."""
+    return let(tir.f32(1.0) / tir.sqrt(squares / count + eps))
+
+
+def head_norm(spec: HeadNorm, isa: Isa) -> tir.PrimFunc:
+    return tir.prim_func(spec, isa, lambda p: _head_norm(spec, isa, p))
+
+
+def _head_norm(spec: HeadNorm, isa: Isa, p: SimpleNamespace) -> None:
+    with loop(p.lo, p.hi) as token, loop(0, p.heads) as head:
+        start = let(i64(token) * i64(p.ldx) + i64(head * spec.d))
+        squares = _squares(spec, isa, p.x, start)
+        factor = _factor(squares, tir.f32(spec.d), p.eps)
+
+        def scale(at: Expr, width: int, start: Expr = start, factor: Expr = factor) -> None:
+            x = load(p.x, start + i64(at), width)
+            store(p.x, start + i64(at), x * splat(factor, width) * load(p.w, at, width))
+
+        tir.cover(spec.d, isa.lanes, scale)
+
+
+def _squares(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> Expr:
+    """Sum of squares of one head: per lane over whole vectors, then the lanes, then what the narrower vectors sum to."""
+    total = tir.local(1, "float32")
+    lanewise = tir.local(isa.lanes, "float32")
+    store(lanewise, 0, tir.f32(0.0, isa.lanes))
+
+    def add(at: Expr, width: int) -> None:
+        v = let(load(x, start + i64(at), width))
+        if width == isa.lanes:
+            store(lanewise, 0, tir.fma(isa, v, v, load(lanewise, 0, width)))
+        else:
+            store(total, 0, load(total, 0) + tir.reduce_add(tir.fma(isa, v, v, tir.f32(0.0, width))))
+
+    whole = spec.d // isa.lanes * isa.lanes
+    tir.cover(whole, isa.lanes, add)
+    store(total, 0, tir.reduce_add(load(lanewise, 0, isa.lanes)))
+    for at, width in tir.narrower(whole, spec.d - whole, isa.lanes // 2):
+        add(at, width)
+    return let(load(total, 0))
