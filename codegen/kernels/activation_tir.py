@@ -1,0 +1,49 @@
+"""The SiluMul kernel: one pass over gate and up."""
+
+from types import SimpleNamespace
+
+from llmc.codegen import tir
+from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.activations import COLUMNS
+from llmc.codegen.kernels.quantize import QuantisedRow
+from llmc.codegen.tir import Expr, f32, i64, let, load, loop, store
+from llmc.target import Isa
+
+_STEP = 16  # columns rows are padded to
+
+
+def generate(spec: SiluMul, isa: Isa) -> tir.PrimFunc:
+    return tir.prim_func(spec, isa, lambda p: _silu_mul(spec, isa, p))
+
+
+def _silu_mul(spec: SiluMul, isa: Isa, p: SimpleNamespace) -> None:
+    with loop(p.lo, p.hi) as token:
+        with tir.when(token < p.n_tokens):
+            if spec.q8:
+                out = QuantisedRow(isa, p, token)
+                with loop(0, out.blocks) as block:
+                    out.block(block, _columns(spec, isa, p, token, block * COLUMNS, COLUMNS))
+            else:
+                with loop(0, tir.shifted(p.n + (_STEP - 1), -4)) as step:
+                    _columns(spec, isa, p, token, step * _STEP, _STEP)
+        if spec.q8:
+            with tir.when(token >= p.n_tokens):
+                QuantisedRow(isa, p, token).zeros()
+
+
+def _columns(spec: SiluMul, isa: Isa, p: SimpleNamespace, token: Expr, first: Expr, count: int) -> list[Expr]:
+    """Columns [first, first + count) as vectors, stored to y where that is wanted."""
+    values = []
+    for column in range(0, count, isa.lanes):
+        at = i64(first + column)
+        gate = let(load(p.gate, i64(token) * i64(p.ldg) + at, isa.lanes))
+        up = load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes)
+        values.append(let(_silu(isa, gate) * up))
+        if spec.f32:
+            store(p.y, i64(token) * i64(p.ldy) + at, values[-1])
+    return values
+
+
+def _silu(isa: Isa, x: Expr) -> Expr:
+    lanes = isa.lanes
+    return x / (f32(1.0, lanes) + let(tir.exp(isa, f32(0.0, lanes) - x)))

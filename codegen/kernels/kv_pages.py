@@ -1,0 +1,38 @@
+"""Addresses and element type of the paged KV cache (layout: codegen/kernels/kv_append.py), for the kernels that write and read it."""
+
+from types import SimpleNamespace
+
+from llmc.codegen import tir
+from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS
+from llmc.codegen.tir import Expr, i64, load
+from llmc.target import Isa
+
+
+class KvPages:
+    """Where the heads of a page lie, counted in elements of the cache's type, and their conversion from and to f32 lanes."""
+
+    def __init__(self, isa: Isa, d: int, dtype: str, p: SimpleNamespace, heads: Expr) -> None:
+        self.isa, self.d, self.p, self.heads = isa, d, p, heads
+        self.half = dtype == "f16"
+        self.memory = tir.view(p.kv, "uint16" if self.half else "float32")
+        self.log2_bytes = DTYPES[dtype].itemsize.bit_length() - 1
+
+    def page(self, number: Expr) -> Expr:
+        """First element of the sequence's page `number`."""
+        return tir.shifted(i64(load(self.p.pages, number)) * self.p.page_bytes, -self.log2_bytes)
+
+    def keys(self, page: Expr, head: Expr) -> Expr:
+        """First key element of a head, [d][64]."""
+        return page + i64(head) * (self.d * PAGE_TOKENS)
+
+    def values(self, page: Expr, head: Expr) -> Expr:
+        """First value element of a head, [64][d]."""
+        return page + i64(self.heads + head) * (self.d * PAGE_TOKENS)
+
+    def read(self, at: Expr, lanes: int) -> Expr:
+        stored = load(self.memory, at, lanes)
+        return tir.f16_to_f32(self.isa, stored) if self.half else stored
+
+    def encode(self, value: Expr) -> Expr:
+        """f32 lanes as the cache stores them."""
+        return tir.f32_to_f16(self.isa, value) if self.half else value

@@ -1,0 +1,76 @@
+"""silu(gate) * up on every level this machine runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from llmc.codegen.kernels.activation import SiluMul, reference
+from llmc.target import Isa
+from tests.codegen import q8
+from tests.tolerance import F32_FUNCTION, assert_sum_close
+
+Guard = Callable[[NDArray[Any]], NDArray[Any]]
+
+FLOATS, CODES, BOTH = SiluMul(f32=True, q8=False), SiluMul(f32=False, q8=True), SiluMul(f32=True, q8=True)
+
+
+class Case:
+    def __init__(self, tokens: int, n: int, guard: Guard) -> None:
+        rng = np.random.default_rng(n)
+        self.tokens, self.n, self.ld = tokens, n, -(-n // 16) * 16
+        gate, up = np.zeros((2, tokens, self.ld), np.float32)
+        gate[:, :n], up[:, :n] = 4 * rng.standard_normal((tokens, n)), rng.standard_normal((tokens, n))
+        self.gate, self.up = guard(gate), guard(up)
+        self.y = guard(np.full((tokens, self.ld), np.nan, np.float32))
+        self.tiles = q8.Tiles(*(guard(a) for a in q8.blank(tokens, -(-n // 32) * 32).arrays))
+
+    def run(self, kernel: Callable[..., None], lo: int, hi: int) -> None:
+        kernel(self.gate, self.up, self.y, *self.tiles.arrays, self.n, self.ld, self.ld, self.ld, self.tokens, lo, hi)
+
+
+@pytest.mark.parametrize("spec", [FLOATS], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("n", [1, 16, 40, 352])
+def test_is_the_formula(spec: SiluMul, isa: Isa, n: int, compiled: Any, guarded: Guard) -> None:
+    case = Case(4, n, guarded)
+    case.run(compiled(spec, isa), 1, 3)
+    wanted = reference(case.gate, case.up)[1:3]
+    assert_sum_close(case.y[1:3], wanted, np.abs(wanted), 2 * F32_FUNCTION)
+    assert np.isnan(case.y[[0, 3]]).all()
+
+
+@pytest.mark.parametrize("spec", [FLOATS], ids=lambda s: s.symbol)
+def test_far_from_zero_it_is_the_gate_or_nothing(spec: SiluMul, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(1, 16, guarded)
+    case.gate[0] = [0.0, -0.0, 30, 88, 1000, 3e38, -30, -80, -100, -1e4, -3e30, 1e-30, -1e-30, 1, -1, 20]
+    case.up[...] = 1
+    case.run(compiled(spec, isa), 0, 1)
+    wanted = case.gate[0].astype(np.float64)
+    wanted = wanted / (1 + np.exp(np.clip(-wanted, -700, 700)))
+    wanted[[8, 9]] = 0  # below 1e-36 anything goes
+    assert np.isfinite(case.y).all()
+    np.testing.assert_allclose(case.y[0, :10], wanted[:10], rtol=2 * F32_FUNCTION, atol=1e-33)
+    np.testing.assert_allclose(case.y[0, 11:], wanted[11:], rtol=2 * F32_FUNCTION, atol=0)
+
+
+@pytest.mark.parametrize("specs", [(FLOATS, CODES, BOTH)], ids=["forms"])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 7, 16, 18, 29, 37])
+def test_the_int8_form_is_that_of_the_floats_to_the_bit(
+    specs: tuple[SiluMul, ...], isa: Isa, tokens: int, compiled: Any, guarded: Guard
+) -> None:
+    cases = [Case(tokens, 96, guarded) for _ in specs]
+    last = q8.padded(tokens)
+    for spec, case in zip(specs, cases, strict=True):
+        case.run(compiled(spec, isa), last // 2, last)
+        case.run(compiled(spec, isa), 0, last // 2)
+    floats, codes, both = cases
+    assert floats.y.tobytes() == both.y.tobytes() and np.isnan(codes.y).all()
+    assert both.tiles.same(q8.expected(floats.y)) and codes.tiles.same(both.tiles)
+    assert floats.tiles.same(q8.blank(tokens, 96))
+
+
+def test_refuses_a_kernel_without_a_result() -> None:
+    with pytest.raises(ValueError, match="without a result"):
+        SiluMul(f32=False, q8=False)

@@ -1,0 +1,140 @@
+"""Attention over the paged cache on every level this machine runs: double precision, and equal bits however it is cut up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from llmc.codegen.kernels import kv_append
+from llmc.codegen.kernels.attention import Attention, reference
+from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS
+from llmc.target import Isa
+from tests.tolerance import F32_SUM, assert_sum_close
+
+Guard = Callable[[NDArray[Any]], NDArray[Any]]
+Kernel = Callable[..., None]
+
+LENGTHS = (1, 2, 63, 64, 65, 511, 512, 513, 600)  # of the keys a token sees: around pages and partitions
+SHAPES = [(64, 4, "f16"), (128, 1, "f16"), (80, 3, "f32"), (72, 2, "f16"), (6, 5, "f16"), (96, 7, "f16"), (2, 16, "f32")]
+DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, g, 1, "f16") for g in (6, 8, 12)]
+PAIRS = [Attention.variants(*shape) for shape in SHAPES]
+KV_HEADS = 2
+
+
+@dataclass
+class Case:
+    """Queries at `positions` and a cache of everything up to the last of them, in pages that lie in any order.
+
+    Whatever must not be read is NaN: pages of others, and keys and values past the last position.
+    """
+
+    spec: Attention
+    positions: NDArray[np.int32]
+    guard: Guard
+    size: float = 1.0
+
+    def __post_init__(self) -> None:
+        rng, d = np.random.default_rng(len(self.positions)), self.spec.d
+        n, dtype = int(self.positions[-1]) + 1, DTYPES[self.spec.dtype]
+        self.heads, self.scale = KV_HEADS * self.spec.heads_per_kv, float(np.float32(d**-0.5))
+        self.q = self.guard((self.size * rng.standard_normal((len(self.positions), self.heads, d))).astype(np.float32))
+        self.k, self.v = (rng.standard_normal((n, KV_HEADS, d)).astype(dtype) for _ in range(2))
+        pages = -(-n // PAGE_TOKENS)
+        self.pages = self.guard(rng.permutation(pages + 2)[:pages].astype(np.int32))
+        values = np.full((pages + 2, 2 * KV_HEADS * d * PAGE_TOKENS + 64), np.nan, dtype)
+        pool = values.view(np.uint8)
+        kv_append.reference(pool, self.pages, np.arange(n, dtype=np.int32), self.k, self.v, self.spec.dtype)
+        self.pool = self.guard(pool)
+        self.o = self.guard(np.full_like(self.q, np.nan))
+        self.positions = self.guard(self.positions)
+
+    def run(self, kernel: Kernel, tokens: tuple[int, int], heads: tuple[int, int] = (0, KV_HEADS)) -> None:
+        ld, page_bytes = self.heads * self.spec.d, self.pool.shape[1]
+        kernel(self.q, self.pool, self.pages, self.positions, self.o, KV_HEADS, ld, ld, page_bytes, self.scale, *heads, *tokens)
+
+    def assert_close(self) -> None:
+        arguments = (self.positions, self.scale)
+        wanted = reference(self.q, self.k, self.v, *arguments)
+        assert_sum_close(self.o, wanted, reference(self.q, self.k, np.abs(self.v), *arguments), F32_SUM * max(1.0, self.size))
+
+
+def ids(specs: Attention | Sequence[Attention]) -> str:
+    return specs.symbol if isinstance(specs, Attention) else specs[1].symbol
+
+
+@pytest.mark.parametrize("spec", DECODE, ids=ids)
+def test_single_tokens_see_exactly_their_past(spec: Attention, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    for length in LENGTHS:
+        case = Case(spec, np.array([length - 1], np.int32), guarded)
+        case.run(compiled(spec, isa), (0, 1))
+        case.assert_close()
+
+
+@pytest.mark.parametrize("first", [0, 60, 500, 509])
+@pytest.mark.parametrize("specs", PAIRS, ids=ids)
+def test_tiles_give_the_bits_of_single_tokens(
+    specs: tuple[Attention, Attention], isa: Isa, first: int, compiled: Any, guarded: Guard
+) -> None:
+    single, tiled = specs
+    positions = np.arange(first, first + 16, dtype=np.int32)
+    one, many, mixed = (Case(single, positions, guarded) for _ in range(3))
+    one.run(compiled(single, isa), (0, 16))
+    many.run(compiled(tiled, isa), (0, 16))
+    last = 1 + 15 // tiled.tokens * tiled.tokens  # from token 1, so that tiles start elsewhere
+    mixed.run(compiled(tiled, isa), (1, last), (1, 2))
+    mixed.run(compiled(tiled, isa), (1, last), (0, 1))
+    mixed.run(compiled(single, isa), (0, 1))
+    mixed.run(compiled(single, isa), (last, 16))
+    one.assert_close()
+    assert one.o.tobytes() == many.o.tobytes() == mixed.o.tobytes()
+
+
+@pytest.mark.parametrize("specs", PAIRS[:1], ids=ids)
+def test_other_tokens_and_heads_are_left_alone(specs: tuple[Attention, Attention], isa: Isa, compiled: Any, guarded: Guard) -> None:
+    single, tiled = specs
+    case = Case(single, np.arange(3, 15, dtype=np.int32), guarded)
+    case.run(compiled(tiled, isa), (2, 2 + tiled.tokens), (1, 2))
+    written = ~np.isnan(case.o).all(axis=2)
+    wanted = np.zeros_like(written)
+    wanted[2 : 2 + tiled.tokens, single.heads_per_kv :] = True
+    assert (written == wanted).all()
+
+
+@pytest.mark.parametrize("spec", DECODE[:2], ids=ids)
+def test_a_single_key_gives_its_value_exactly(spec: Attention, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(spec, np.array([0], np.int32), guarded)
+    case.run(compiled(spec, isa), (0, 1))
+    assert (case.o[0] == np.repeat(case.v[0].astype(np.float32), spec.heads_per_kv, axis=0)).all()
+
+
+@pytest.mark.parametrize("size", [1e-3, 30.0, 3e3])
+@pytest.mark.parametrize("specs", PAIRS[:1], ids=ids)
+def test_flat_and_peaked_softmax(
+    specs: tuple[Attention, Attention], isa: Isa, size: float, compiled: Any, guarded: Guard
+) -> None:
+    case = Case(specs[1], np.arange(560, 568, dtype=np.int32), guarded, size)
+    case.run(compiled(specs[1], isa), (0, 8))
+    case.assert_close()
+
+
+@pytest.mark.parametrize("spec", DECODE[:1], ids=ids)
+def test_equal_keys_average_the_values(spec: Attention, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(spec, np.array([1023], np.int32), guarded)
+    case.q[...] = 0
+    case.run(compiled(spec, isa), (0, 1))
+    case.assert_close()
+
+
+def test_variants_are_one_token_and_a_tile() -> None:
+    for heads in range(1, 65):
+        single, tiled = Attention.variants(64, heads, "f16")
+        assert single.tokens == 1 and tiled.tokens in (2, 4, 8)
+
+
+def test_refuses_impossible_shapes() -> None:
+    for wrong in ((63, 1, 1, "f16"), (64, 0, 1, "f16"), (64, 1, 0, "f16"), (64, 1, 1, "i8")):
+        with pytest.raises(ValueError, match="features|heads|KV cache"):
+            Attention(*wrong)
