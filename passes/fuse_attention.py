@@ -16,8 +16,8 @@ def fuse_attention(graph: Graph) -> Graph:
     edit, uses = Edit(graph), Uses(graph)
     for node in graph.of_kind("attention_values"):
         softmax = _sole_producer(uses, node, "softmax_causal")
-        scores = softmax and _sole_producer(uses, softmax, "attention_scores")
-        if softmax and scores and scores.inputs[1] == node.inputs[1] and _same_heads(scores, node):
+        scores = _sole_producer(uses, softmax, "attention_scores") if softmax else None
+        if scores and softmax and _same_cache(scores, node):
             edit.replace(node, "attention", (*scores.inputs, softmax.inputs[1]), **scores.attrs)
             edit.drop(softmax, scores)
     return edit.graph()
@@ -29,5 +29,6 @@ def _sole_producer(uses: Uses, node: Node, op: str) -> Node | None:
     return uses.made_by(value, op) if uses.only_user(value) is node else None
 
 
-def _same_heads(scores: Node, values: Node) -> bool:
-    return all(scores.attrs[name] == values.attrs[name] for name in ("layer", "heads", "kv_heads", "head_dim"))
+def _same_cache(scores: Node, values: Node) -> bool:
+    same_heads = all(scores.attrs[name] == values.attrs[name] for name in ("layer", "heads", "kv_heads", "head_dim"))
+    return same_heads and scores.inputs[1] == values.inputs[1]

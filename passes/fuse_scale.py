@@ -23,7 +23,7 @@ def fuse_scale(graph: Graph) -> Graph:
             factor = node.attrs["factor"] * maker.attrs.get("scale", 1.0)
             edit.replace(node, maker.op, maker.inputs, **{**maker.attrs, "scale": factor})
             edit.drop(maker)
-        elif user is not None and _adds_last(user, node) and not edit.touched(user):
+        elif user is not None and _adds_last(user, node):
             alpha = node.attrs["factor"] * user.attrs.get("alpha", 1.0)
             edit.replace(user, "add", (user.inputs[0], node.inputs[0]), **{**user.attrs, "alpha": alpha})
             edit.drop(node)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from llmc.ir.graph import SOURCES, Graph, Node, Value
+from llmc.ir.graph import SOURCES, Graph, Node
 from llmc.ir.ops import CATALOGUE
 from llmc.ir.storage import NOWHERE, last_uses, nbytes, scratch_types
 from llmc.ir.types import CACHE
@@ -64,7 +64,7 @@ def _buffers(graph: Graph) -> tuple[dict[str, Buffer], dict[int, list[Buffer]]]:
         for n, value in enumerate(node.outputs):
             if value.type == CACHE or value.name in outside:
                 continue
-            taken = _taken_over(node, n, value, last, i)
+            taken = _taken_over(node, n, last, i)
             buffer = homes.get(taken) if taken else None
             homes[value.name] = buffer = buffer or Buffer(nbytes(value.type, graph.bounds), i, i)
             buffer.end = last[value.name]
@@ -73,13 +73,13 @@ def _buffers(graph: Graph) -> tuple[dict[str, Buffer], dict[int, list[Buffer]]]:
     return homes, scratch
 
 
-def _taken_over(node: Node, output: int, value: Value, last: dict[str, int], i: int) -> str | None:
+def _taken_over(node: Node, output: int, last: dict[str, int], i: int) -> str | None:
     """The operand whose storage an output may take: the op says so and nobody needs it later."""
     operand = CATALOGUE[node.op].inplace.get(output)
     if operand is None:
         return None
     old = node.inputs[operand]
-    return old.name if last[old.name] == i and old.type == value.type else None
+    return old.name if last[old.name] == i else None
 
 
 def _place(buffers: Sequence[Buffer], nodes: int) -> int:

@@ -88,4 +88,4 @@ def test_a_pass_has_a_name_a_summary_and_arguments() -> None:
 
     assert (lose_a_value.name, lose_a_value.summary) == ("lose_a_value", "Drops the first computation.")
     bound = rename_bound.bind(to="U")
-    assert bound.name == "rename_bound" and bound(graph(SWIGLU)).bounds == {"U": 8}
+    assert rename_bound.summary == "" and bound.name == "rename_bound" and bound(graph(SWIGLU)).bounds == {"U": 8}

@@ -35,5 +35,17 @@ def test_keeps_scores_that_are_changed_before_the_softmax() -> None:
         %s = scale %t {factor=0.5}""" + REST)  # fmt: skip
 
 
+def test_keeps_values_of_another_cache() -> None:
+    assert_unchanged(fuse_attention, """
+        %other = input cache""" + HEAD + SCORES + REST.replace("%p, %kv", "%p, %other"))  # fmt: skip
+
+
+def test_keeps_values_mixed_by_something_else() -> None:
+    assert_unchanged(fuse_attention, """
+        %p = input f32[T,4,16]""" + HEAD + f"""
+        %a = attention_values %p, %kv {OF}
+        return %a, %kv""")  # fmt: skip
+
+
 def test_keeps_values_of_another_layer() -> None:
     assert_unchanged(fuse_attention, HEAD + SCORES.replace("layer=3", "layer=2") + REST)

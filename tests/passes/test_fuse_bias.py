@@ -23,6 +23,15 @@ def test_keeps_a_bias_added_to_a_product_with_another_user() -> None:
         return %z, %y""")  # fmt: skip
 
 
+def test_keeps_a_bias_added_to_something_else() -> None:
+    assert_unchanged(fuse_bias, """
+        %x = input f32[T,64]
+        %b = weight f32[64]
+        %y = silu %x
+        %z = add_bias %y, %b
+        return %z""")  # fmt: skip
+
+
 def test_keeps_a_second_bias() -> None:
     assert_unchanged(fuse_bias, HEAD + """
         %y = linear %x, %w, %b

@@ -48,6 +48,22 @@ def test_keeps_the_dequantized_matrix_that_is_also_a_result() -> None:
         return %y, %m""")  # fmt: skip
 
 
+def test_keeps_the_dequantized_matrix_another_op_uses() -> None:
+    assert_rewrites(fuse_dequant_matmul, """
+        %x = input f32[64,64]
+        %w = weight q8_0[64,64]
+        %m = dequantize %w
+        %y = matmul %x, %m
+        %z = mul %y, %m
+        return %z""", """
+        %x = input f32[64,64]
+        %w = weight q8_0[64,64]
+        %m = dequantize %w
+        %y = linear %x, %w
+        %z = mul %y, %m
+        return %z""")  # fmt: skip
+
+
 def test_keeps_a_dequantized_matrix_that_is_multiplied_from_the_right() -> None:
     assert_rewrites(fuse_dequant_matmul, """
         %v = weight q8_0[32,64]

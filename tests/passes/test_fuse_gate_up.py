@@ -44,6 +44,15 @@ def test_keeps_a_product_that_is_also_a_result() -> None:
     assert_unchanged(fuse_gate_up, HEAD + REST + ", %gate")
 
 
+def test_keeps_what_one_product_gates() -> None:
+    assert_unchanged(fuse_gate_up, HEAD + """
+        %z = input f32[T,96]
+        %gate = linear %x, %g
+        %up = silu %z
+        %y = silu_mul %gate, %up
+        return %y""")  # fmt: skip
+
+
 def test_keeps_a_scaled_product() -> None:
     assert_unchanged(fuse_gate_up, HEAD + REST.replace("%x, %u", "%x, %u {scale=0.5}"))
 

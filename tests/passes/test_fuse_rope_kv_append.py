@@ -49,6 +49,18 @@ def test_keeps_queries_and_keys_that_rotate_differently() -> None:
     assert_unchanged(fuse_rope_kv_append, HEAD + ropes + APPEND + REST)
 
 
+def test_keeps_queries_and_keys_that_rotate_by_two_tables() -> None:
+    table = """
+        %u = rope_table %positions, %f {scale=0.5}"""
+    assert_unchanged(fuse_rope_kv_append, HEAD + table + ROPES.replace("%k, %t", "%k, %u") + APPEND + REST)
+
+
+def test_keeps_the_rope_of_queries_that_read_the_cache_as_it_came() -> None:
+    assert_unchanged(fuse_rope_kv_append, HEAD + ROPES + """
+        %a = attention %rq, %cache, %positions {layer=1, heads=4, kv_heads=2, head_dim=16, scale=0.25}
+        return %a, %rk""")  # fmt: skip
+
+
 def test_keeps_queries_made_after_the_append() -> None:
     q, k = ROPES.strip().splitlines()
     assert_unchanged(fuse_rope_kv_append, HEAD + f"""

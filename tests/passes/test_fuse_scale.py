@@ -67,6 +67,14 @@ def test_keeps_the_scale_of_a_product_with_another_user() -> None:
         return %z, %y""")  # fmt: skip
 
 
+def test_keeps_the_scale_of_a_factor() -> None:
+    assert_unchanged(fuse_scale, HEAD + """
+        %y = silu %x
+        %z = scale %y {factor=0.3}
+        %s = mul %x, %z
+        return %s""")  # fmt: skip
+
+
 def test_keeps_the_scale_of_the_first_addend() -> None:
     assert_unchanged(fuse_scale, HEAD + """
         %z = scale %x {factor=0.3}

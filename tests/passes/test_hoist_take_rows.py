@@ -25,6 +25,20 @@ def test_takes_rows_before_a_feed_forward_block_and_its_residual() -> None:
         return %s""")  # fmt: skip
 
 
+def test_leaves_a_computed_bias_whole() -> None:
+    assert_rewrites(hoist_take_rows, HEAD + """
+        %b = input f32[64]
+        %c = silu %b
+        %y = linear %x, %w, %c
+        %t = take_rows %y, %rows
+        return %t""", HEAD + """
+        %b = input f32[64]
+        %c = silu %b
+        %x.rows = take_rows %x, %rows
+        %y = linear %x.rows, %w, %c
+        return %y""")  # fmt: skip
+
+
 def test_stops_at_an_op_that_mixes_tokens() -> None:
     assert_rewrites(hoist_take_rows, HEAD + """
         %positions = input i32[T]
