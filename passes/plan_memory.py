@@ -64,22 +64,20 @@ def _buffers(graph: Graph) -> tuple[dict[str, Buffer], dict[int, list[Buffer]]]:
         for n, value in enumerate(node.outputs):
             if value.type == CACHE or value.name in outside:
                 continue
-            taken = _taken_over(node, n, last, i)
-            buffer = homes.get(taken) if taken else None
-            homes[value.name] = buffer = buffer or Buffer(nbytes(value.type, graph.bounds), i, i)
+            buffer = homes.get(_taken_over(node, n, last, i)) or Buffer(nbytes(value.type, graph.bounds), i, i)
             buffer.end = last[value.name]
+            homes[value.name] = buffer
         if types := scratch_types(node):
             scratch[i] = [Buffer(nbytes(type, graph.bounds), i, i) for type in types]
     return homes, scratch
 
 
-def _taken_over(node: Node, output: int, last: dict[str, int], i: int) -> str | None:
-    """The operand whose storage an output may take: the op says so and nobody needs it later."""
+def _taken_over(node: Node, output: int, last: dict[str, int], i: int) -> str:
+    """The name of the operand whose storage an output may take, or "": the op says so and nobody needs it later."""
     operand = CATALOGUE[node.op].inplace.get(output)
-    if operand is None:
-        return None
-    old = node.inputs[operand]
-    return old.name if last[old.name] == i else None
+    if operand is None or last[node.inputs[operand].name] > i:
+        return ""
+    return node.inputs[operand].name
 
 
 def _place(buffers: Sequence[Buffer], nodes: int) -> int:
@@ -128,13 +126,13 @@ def _place_in_order(order: Sequence[Buffer], nodes: int) -> int:
     for buffer in order:
         span = range(buffer.start, buffer.end + 1)
         others = {other: None for i in span for other in alive[i]}
-        buffer.offset = _best_gap(buffer.size, sorted(others, key=lambda b: b.offset))
+        buffer.offset = best_gap(buffer.size, sorted(others, key=lambda b: b.offset))
         for i in span:
             alive[i].append(buffer)
     return max((buffer.top for buffer in order), default=0)
 
 
-def _best_gap(size: int, placed: Sequence[Buffer]) -> int:
+def best_gap(size: int, placed: Sequence[Buffer]) -> int:
     """Start of the smallest gap of at least `size` bytes between buffers sorted by offset, or the end of the last."""
     best, best_gap, free = -1, 0, 0
     for other in placed:

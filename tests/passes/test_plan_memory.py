@@ -6,7 +6,7 @@ from llmc.ir.graph import SOURCES, Graph, Value
 from llmc.ir.storage import check_plan, nbytes, scratch_types
 from llmc.ir.types import CACHE
 from llmc.passes.pipeline import optimize
-from llmc.passes.plan_memory import plan_memory
+from llmc.passes.plan_memory import Buffer, best_gap, plan_memory
 from tests.passes.models import Shape, decoder
 from tests.passes.rewrites import assert_rewrites, graph
 
@@ -141,7 +141,16 @@ def test_never_overwrites_an_input_of_the_step() -> None:
     assert [node.attrs["at"] for node in planned.nodes[1:]] == [(0,), (-1,)]
 
 
-def test_fills_the_smallest_gap_that_is_large_enough() -> None:
+def test_takes_the_smallest_gap_that_is_large_enough() -> None:
+    placed = [Buffer(64, 0, 0, offset) for offset in (0, 256, 448, 512)]  # 192 bytes free, then 128, then none
+    assert [best_gap(size, placed) for size in (64, 128, 192, 256)] == [320, 320, 64, 576]
+
+
+def test_a_gap_ends_where_the_highest_buffer_below_it_ends() -> None:
+    assert best_gap(64, [Buffer(512, 0, 0, 0), Buffer(64, 0, 0, 128), Buffer(64, 0, 0, 576)]) == 512
+
+
+def test_values_that_never_meet_share_a_place() -> None:
     planned = plan_memory(graph("""
         bounds T=16
         %x = input f32[T,16]
