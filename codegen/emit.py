@@ -8,11 +8,11 @@ from typing import Any
 
 import jinja2
 
+from llmc.artifact import File
 from llmc.codegen.kernels.base import KernelSpec, exported, prototype
 from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.lower import Plan
 from llmc.target import Isa
-from llmc.version import VERSION
 from llmc.version import VERSION
 
 FEATURES = {

@@ -25,7 +25,6 @@ from llmc.ir.storage import TILE, align, q8_storage
 from llmc.ir.types import DType, Format
 
 
-
 @dataclass(frozen=True)
 class Cache:
     """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type."""
@@ -209,7 +208,7 @@ def _identifier(name: str) -> str:
     return "c_" + "".join(c if c.isalnum() else "_" for c in name)
 
 
-# ---- one rule per op -------------------------------------------------------------------------------------------------------------
+# ---- one rule per op ----
 
 
 @_rule("embedding")
@@ -220,7 +219,8 @@ def _embedding(p: _Lowering, node: Node) -> None:
     k = _columns(node.output)
     fn = p.kernel(Embed(fmt))
     scale = _float(node.attrs.get("scale", 1.0))
-    p.call("llmc_op_embed", fn, p.weight(table), f"s->{p.inputs[ids.name]}", p.f32(node.output), k, _pad(k), scale, p.tokens(node.output))
+    y, tokens = p.f32(node.output), p.tokens(node.output)
+    p.call("llmc_op_embed", fn, p.weight(table), f"s->{p.inputs[ids.name]}", y, k, _pad(k), scale, tokens)
     p.barrier()
 
 
@@ -293,7 +293,15 @@ def _quantize(p: _Lowering, node: Node) -> None:
 
 
 def _norm(
-    p: _Lowering, node: Node, x: Value, o: Value | None, weight: Value | None, *, skip: int, forms: bool = True, q8: Value | None = None
+    p: _Lowering,
+    node: Node,
+    x: Value,
+    o: Value | None,
+    weight: Value | None,
+    *,
+    skip: int,
+    forms: bool = True,
+    q8: Value | None = None,
 ) -> None:
     """Every row-wise op around a norm is one kernel with parts left out."""
     y, out = p.forms(node, skip) if forms else (None, q8)
@@ -311,8 +319,8 @@ def _head_norm(p: _Lowering, node: Node) -> None:
     x, weight = node.inputs
     p.in_place(x, node.output)
     fn = p.kernel(HeadNorm(int(weight.type.shape[0])))
-    n = _pad(_columns(x))
-    p.call("llmc_op_head_norm", fn, p.f32(node.output), p.vector(weight), node.attrs["heads"], n, _float(node.attrs["eps"]), p.tokens(x))
+    heads, eps = node.attrs["heads"], _float(node.attrs["eps"])
+    p.call("llmc_op_head_norm", fn, p.f32(node.output), p.vector(weight), heads, _pad(_columns(x)), eps, p.tokens(x))
     p.barrier()
 
 
@@ -320,7 +328,8 @@ def _head_norm(p: _Lowering, node: Node) -> None:
 def _rope_table(p: _Lowering, node: Node) -> None:
     half = _columns(node.output) // 2
     freqs, scale = p.f32(node.inputs[1]), _float(node.attrs.get("scale", 1.0))
-    p.call("llmc_op_rope_table", p.kernel(RopeTable()), "s->positions", freqs, p.f32(node.output), half, scale, p.tokens(node.output))
+    table, tokens = p.f32(node.output), p.tokens(node.output)
+    p.call("llmc_op_rope_table", p.kernel(RopeTable()), "s->positions", freqs, table, half, scale, tokens)
     p.barrier()
 
 
@@ -367,7 +376,8 @@ def _attention(p: _Lowering, node: Node) -> None:
     specs = Attention.variants(a["head_dim"], group, a["dtype"])
     fns = p.kernel(*specs, member=f"attention_d{a['head_dim']}_g{group}_{a['dtype']}")
     n = _pad(_columns(q))
-    p.call("llmc_op_attention", "s", fns, specs[1].tokens, p.f32(q), p.f32(node.output), p.layer_cache(node), n, n, _float(a["scale"]))
+    tile, o, scale = specs[1].tokens, p.f32(node.output), _float(a["scale"])
+    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), o, p.layer_cache(node), n, n, scale)
     p.barrier()
 
 

@@ -94,16 +94,23 @@ def _align(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
-def write(file: WeightFile, path: Path, header: bytes, read: Read, release: Callable[[str], None], progress: Callable[[int], None]) -> str:
+def write(
+    file: WeightFile,
+    path: Path,
+    header: bytes,
+    read: Read,
+    release: Callable[[str], None],
+    progress: Callable[[int], None],
+) -> str:
     """Writes the file tensor by tensor; memory is bounded by a few row tiles. Returns its SHA-256, hexadecimal.
 
-    header: the 64 bytes at the front. read gives a tensor's stored bytes, release says they are done with; progress hears how many
-    bytes are written.
+    header: the 64 bytes at the front. read gives a tensor's stored bytes, release says they are done with; progress hears how
+    many bytes are written.
     """
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as out:
 
-        def put(data: bytes | Bytes) -> None:
+        def put(data: bytes | memoryview) -> None:
             digest.update(data)
             out.write(data)
 
@@ -112,7 +119,7 @@ def write(file: WeightFile, path: Path, header: bytes, read: Read, release: Call
         for region in file.regions:
             put(bytes(region.offset - at))
             for chunk in _pack(region, read(region.tensor)):
-                put(chunk)
+                put(chunk.data)
             release(region.tensor)
             at = region.offset + region.nbytes
             progress(at)

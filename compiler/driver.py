@@ -66,7 +66,7 @@ def compile(
 ) -> CompileResult:
     """Compiles the checkpoint `source` into the artifact directory `out`.
 
-    activations: "int8" or "f32" (exact arithmetic). kv: stored type of keys and values, by default f16 beside int8, f32 beside f32.
+    activations: "int8" or "f32" (exact arithmetic). kv: stored type of keys and values; None is f16 beside int8, f32 beside f32.
     Raises the errors of llmc.errors; on any of them `out` is as it was before.
     """
     if activations not in ACTIVATIONS:
@@ -125,7 +125,8 @@ class _Build:
         tokenizer = artifact.write_vocabulary(self.folder, self.model.tokenizer)
         facts = self._facts(File(artifact.WEIGHTS_NAME, self.plan.weights.size, identity), tokenizer)
         with self.clock.phase("linking"):
-            link.library(self.toolchain, emit(self.plan, facts, self.target.isas), objects, self.folder / artifact.PLATFORM_LIBRARY)
+            plan = emit(self.plan, facts, self.target.isas)
+            link.library(self.toolchain, plan, objects, self.folder / artifact.PLATFORM_LIBRARY)
             link.program(self.toolchain, self.folder / artifact.PROGRAM_NAME)
         for name in (artifact.PLATFORM_LIBRARY, artifact.PROGRAM_NAME):
             artifact.make_executable(self.folder / name)
@@ -146,5 +147,5 @@ class _Build:
             )  # fmt: skip
 
     def _facts(self, weights_file: File, tokenizer: File) -> Facts:
-        config = self.model.config
-        return Facts(self.model.name, self.model.vocab, config.hidden, config.layers, config.context, STEP_TOKENS, weights_file, tokenizer)
+        model, c = self.model, self.model.config
+        return Facts(model.name, model.vocab, c.hidden, c.layers, c.context, STEP_TOKENS, weights_file, tokenizer)

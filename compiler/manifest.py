@@ -18,8 +18,15 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
     """Facts of the manifest. `source` is the checkpoint's SHA-256."""
     regions = plan.weights.regions
     tensors = [
-        {"name": r.tensor, "shape": [*r.shape], "format": r.format.name, "layout": r.layout, "offset": r.offset, "bytes": r.nbytes}
-        for r in regions
+        {
+            "name": region.tensor,
+            "shape": [*region.shape],
+            "format": region.format.name,
+            "layout": region.layout,
+            "offset": region.offset,
+            "bytes": region.nbytes,
+        }
+        for region in regions
     ]
     return {
         "kind": "artifact",

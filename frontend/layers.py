@@ -1,6 +1,7 @@
 """What blocks of different families are made of. Differences between families are arguments at the call.
 
-Everything takes the `Step` under construction and values of logical f32: T tokens, C hidden, H heads, Hk key/value heads, D head dim.
+Everything takes the `Step` under construction and values of logical f32: T tokens, C hidden, H heads, Hk key/value heads,
+D head dim.
 """
 
 from __future__ import annotations
