@@ -85,7 +85,7 @@ def test_a_sound_plan_with_an_op_in_place() -> None:
         ({"c": 64}, "%c at 64 overlaps %a at 0"),  # not quite in place
         ({"n": 2048}, "%n at 2048 overlaps %b at 2048"),  # an operand is still read while the result is written
         ({"n": 0}, "%n at 0 overlaps %c at 0"),
-        ({"n": 4096 + 32}, "takes bytes 4128 to 6176 of an arena of 6144"),
+        ({"n": 4096 + 32, "arena": 8192}, "%n takes bytes 4128 to 6176 of an arena of 8192"),  # not aligned
         ({"arena": 6080}, "%n takes bytes 4096 to 6144 of an arena of 6080"),
         ({"a": -1}, "%a lies at -1"),
         ({"a": -64}, "%a takes bytes -64"),
@@ -101,6 +101,20 @@ def test_in_place_is_refused_while_the_operand_is_needed() -> None:
     text = PLAN.format(**SOUND).replace("mul %c, %n", "mul %a, %n")
     with pytest.raises(StorageError, match="%c at 0 overlaps %a at 0, which is still needed"):
         check_plan(unchecked(text))
+
+
+def test_a_cache_has_no_place_in_the_arena() -> None:
+    text = """
+        bounds T=16
+        attrs {{arena=65536}}
+        %k = input f32[T,32]
+        %c = input cache
+        %a = kv_append %c, %k, %k {{layer=0, kv_heads=2, head_dim=16, at=({},)}}
+        %b = kv_append %a, %k, %k {{layer=1, kv_heads=2, head_dim=16, at=(-1,)}}
+        return %b"""
+    check_plan(unchecked(text.format(-1)))
+    with pytest.raises(StorageError, match="%a lies at 0"):
+        check_plan(unchecked(text.format(0)))
 
 
 def test_every_computation_needs_a_place() -> None:
