@@ -1,9 +1,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include "gate.h"
 
+#include <sched.h>
 #include <time.h>
 
-enum { SPINS_PER_CLOCK = 64 };
+enum { SPINS_PER_CLOCK = 64, ALONE_NS = 2000 };
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -42,17 +43,25 @@ void llmc_gate_advance(llmc_gate *gate) {
   pthread_mutex_unlock(&gate->mutex);
 }
 
-static bool spin(llmc_gate *gate, uint32_t seen, uint32_t spin_ns) {
-  uint64_t end = 0;
-  while (spin_ns) {
-    for (int i = 0; i < SPINS_PER_CLOCK; i++) {
-      if (atomic_load_explicit(&gate->count, memory_order_acquire) != seen) return true;
-      relax();
-    }
-    uint64_t now = now_ns();
-    if (!end) end = now + spin_ns;
-    if (now >= end) break;
+/* Watches for SPINS_PER_CLOCK pauses. */
+static bool watch(llmc_gate *gate, uint32_t seen) {
+  for (int i = 0; i < SPINS_PER_CLOCK; i++) {
+    if (atomic_load_explicit(&gate->count, memory_order_acquire) != seen) return true;
+    relax();
   }
+  return false;
+}
+
+/* After ALONE_NS it offers its core at every turn: who is waited for may need it, if the machine is busy with other programs. */
+static bool spin(llmc_gate *gate, uint32_t seen, uint32_t spin_ns) {
+  if (!spin_ns) return false;
+  if (watch(gate, seen)) return true;
+  uint64_t start = now_ns(), now = start;
+  do {
+    if (now - start > ALONE_NS) sched_yield();
+    if (watch(gate, seen)) return true;
+    now = now_ns();
+  } while (now - start < spin_ns);
   return false;
 }
 
