@@ -35,8 +35,8 @@ class SiluMul:
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg, int32_t ldu, "
-            "int32_t ldy, int32_t n_tokens, int32_t lo, int32_t hi"
+            "const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg, "
+            "int32_t ldu, int32_t ldy, int32_t n_tokens, int32_t lo, int32_t hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":

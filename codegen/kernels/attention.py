@@ -69,7 +69,8 @@ class Attention:
     def params(self) -> tuple[Param, ...]:
         return params(
             "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, float *o, int32_t kv_heads, "
-            "int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, int32_t tok_hi"
+            "int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, "
+            "int32_t tok_hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":

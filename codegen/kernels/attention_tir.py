@@ -29,8 +29,9 @@ class RegisterTile:
     vectors: int
 
 
-# By lanes of a vector. GFLOP/s on Sapphire Rapids (207 at most there), d = 128, heads_per_kv 4, tiles of 4 tokens, f16:
-# AVX-512 6x4 121, 4x4 111, 8x2 123 (but 103 to 110 for single tokens); 8 lanes 5x2 71, 4x2 71, 6x2 70, 3x4 63; 4 lanes 4x2 17, 3x2 13.
+# By lanes of a vector. GFLOP/s of one Sapphire Rapids core (FMA alone: 207), d = 128, heads_per_kv 4, f16.
+# AVX-512, tiles of 4 tokens: 6x4 121, 4x4 111, 8x2 123; single tokens: 110, 109, 103.
+# 8 lanes: 5x2 71, 4x2 71, 6x2 70, 3x4 63; 4 lanes: 4x2 17, 6x2 17, 3x2 13, 2x4 13.
 _TILES = {16: RegisterTile(6, 4), 8: RegisterTile(5, 2), 4: RegisterTile(4, 2)}
 
 
@@ -160,7 +161,7 @@ class _Attention:
                     self.value_tile(row, column, _Registers(rows, columns), keys, values, ahead if first == 0 else None, index)
 
     def column_tiles(self) -> Iterator[tuple[Expr, list[tuple[int, int]]]]:
-        """Where each register tile of features starts, and its vectors (start, width); the tiles of a loop are yielded inside it."""
+        """Where each register tile of features starts, and its vectors (start, width). Tiles of a loop are yielded inside it."""
         whole, rest = divmod(self.d, self.lanes)
         for first, vectors, count in _split(whole, self.tile.vectors):
             with loop(0, count) as i:

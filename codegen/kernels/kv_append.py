@@ -64,9 +64,13 @@ def check(d: int, dtype: str) -> None:
 
 
 def reference(
-    pool: NDArray[np.uint8], pages: NDArray[np.int32], positions: NDArray[np.int32], k: NDArray[np.floating], v: NDArray[np.floating],
+    pool: NDArray[np.uint8],
+    pages: NDArray[np.int32],
+    positions: NDArray[np.int32],
+    k: NDArray[np.floating],
+    v: NDArray[np.floating],
     dtype: str,
-) -> None:  # fmt: skip
+) -> None:
     """Writes k and v [T, heads, d] into pool [pages, page_bytes], in place; keys come rotated."""
     _, heads, d = k.shape
     cache = pool.view(DTYPES[dtype])[:, : 2 * heads * d * PAGE_TOKENS].reshape(len(pool), 2, heads, d * PAGE_TOKENS)

@@ -1,4 +1,7 @@
-"""Addresses and element type of the paged KV cache (layout: codegen/kernels/kv_append.py), for the kernels that write and read it."""
+"""Addresses and element type of the paged KV cache, for the kernels that write and read it.
+
+The layout is that of codegen/kernels/kv_append.py.
+"""
 
 from types import SimpleNamespace
 

@@ -48,8 +48,8 @@ class Norm:
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "float *x, const float *o, const float *w, float *y, int8_t *qa, float *da, int32_t *sa, const int32_t *rows, int32_t n, "
-            "int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t n_tokens, int32_t lo, int32_t hi"
+            "float *x, const float *o, const float *w, float *y, int8_t *qa, float *da, int32_t *sa, const int32_t *rows, "
+            "int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t n_tokens, int32_t lo, int32_t hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":

@@ -1,7 +1,7 @@
 """Writes the int8 form of a row of activations into token tiles (codegen/kernels/activations.py), for the kernels that end in it.
 
-A row's blocks of 32 columns lie `width` tokens apart, where width is that of the token tile the row belongs to. Rows past the last
-token, which fill up the last tile, are zeros, so that the linear kernels need no tails.
+A row's blocks of 32 columns lie `width` tokens apart, where width is that of the token tile the row belongs to. Rows past the
+last token, which fill up the last tile, are zeros, so that the linear kernels need no tails.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,9 @@ class QuantisedRow:
         store(self.p.da, at, amax / tir.f32(127.0))
         for i, code in enumerate(codes):
             store(self.p.qa, at * COLUMNS + i64(i * lanes), tir.convert(code, "int8"))
-        self._sums(block, [tir.reduce_add(sum(codes[i + 1 : i + HALF // lanes], codes[i])) for i in range(0, len(codes), HALF // lanes)])
+        vectors = HALF // lanes
+        halves = (codes[i : i + vectors] for i in range(0, len(codes), vectors))
+        self._sums(block, [tir.reduce_add(sum(half[1:], half[0])) for half in halves])
 
     def zeros(self) -> None:
         """The whole row, for a token there is none of."""

@@ -32,7 +32,9 @@ class RopeTable:
 
     @property
     def params(self) -> tuple[Param, ...]:
-        return params("const int32_t *positions, const float *freqs, float *table, int32_t half, float scale, int32_t lo, int32_t hi")
+        return params(
+            "const int32_t *positions, const float *freqs, float *table, int32_t half, float scale, int32_t lo, int32_t hi"
+        )
 
     def generate(self, isa: "Isa") -> "PrimFunc":
         from llmc.codegen.kernels import rope_tir
@@ -42,7 +44,7 @@ class RopeTable:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotates the first `rot` of the `d` features of every head of x, in place, for tokens [lo, hi); table [T, rot] of `RopeTable`."""
+    """Rotates the first `rot` of the `d` features of every head of x, in place, for tokens [lo, hi); table [T, rot]."""
 
     d: int
     rot: int

@@ -14,8 +14,9 @@ Write = Callable[[Expr, Expr], None]  # feature, f32 lanes
 # pi/2 in two parts; the first has 33 bits, so that its product with a quadrant number below 2^20 is exact in f64.
 _HALF_PI = (1.57079632673412561417, 6.07710050650619224932e-11)
 _TWO_OVER_PI = 0.63661977236758134308
-_SIN = tuple((-1) ** n / f for n, f in enumerate((6, 120, 5040, 362880, 39916800, 6227020800), start=1))  # of r^3, r^5, ...
-_COS = tuple((-1) ** n / f for n, f in enumerate((2, 24, 720, 40320, 3628800, 479001600, 87178291200), start=1))  # of r^2, r^4, ...
+# Taylor coefficients of r^3, r^5, ... and of r^2, r^4, ...
+_SIN = tuple((-1) ** n / f for n, f in enumerate((6, 120, 5040, 362880, 39916800, 6227020800), start=1))
+_COS = tuple((-1) ** n / f for n, f in enumerate((2, 24, 720, 40320, 3628800, 479001600, 87178291200), start=1))
 
 
 def rope(spec: Rope, isa: Isa) -> tir.PrimFunc:

@@ -33,7 +33,9 @@ def padded(tokens: int) -> int:
 def blank(tokens: int, k: int) -> Tiles:
     """Memory of the right size holding what no kernel writes."""
     blocks = padded(tokens) * (k // COLUMNS)
-    return Tiles(np.full(blocks * COLUMNS, -128, np.int8), np.full(blocks, np.nan, np.float32), np.full(2 * blocks, 1 << 30, np.int32))
+    return Tiles(
+        np.full(blocks * COLUMNS, -128, np.int8), np.full(blocks, np.nan, np.float32), np.full(2 * blocks, 1 << 30, np.int32)
+    )
 
 
 def expected(x: NDArray[np.float32]) -> Tiles:

@@ -93,7 +93,9 @@ def test_tiles_give_the_bits_of_single_tokens(
 
 
 @pytest.mark.parametrize("specs", PAIRS[:1], ids=ids)
-def test_other_tokens_and_heads_are_left_alone(specs: tuple[Attention, Attention], isa: Isa, compiled: Any, guarded: Guard) -> None:
+def test_other_tokens_and_heads_are_left_alone(
+    specs: tuple[Attention, Attention], isa: Isa, compiled: Any, guarded: Guard
+) -> None:
     single, tiled = specs
     case = Case(single, np.arange(3, 15, dtype=np.int32), guarded)
     case.run(compiled(tiled, isa), (2, 2 + tiled.tokens), (1, 2))
