@@ -25,6 +25,7 @@ def test_builder_infers_types_and_makes_names_unique() -> None:
     x = b.input("x", f32("T", 8))
     y, z = b.emit("silu", x), b.emit("silu", x)
     assert (y.name, z.name, y.type) == ("silu", "silu.1", f32("T", 8))
+    assert b.emit("silu", x, name="gate.0").name == "gate.0"
     verify(b.graph(y, z))
 
 
@@ -62,6 +63,8 @@ def test_uses_knows_makers_and_users() -> None:
     assert uses.only_user(b) is nodes["c"] and uses.only_user(a) is None and uses.only_user(c) is None
     assert uses.made_by(a, "silu") is nodes["a"] and uses.made_by(a, "mul") is None
     assert uses.is_source(x) and not uses.is_source(a)
+    elsewhere = Value("elsewhere", x.type)
+    assert not uses.is_source(elsewhere) and uses.made_by(elsewhere, "silu") is None and uses.users(elsewhere) == []
 
 
 def test_a_value_used_twice_by_one_node_has_no_only_user() -> None:
@@ -78,6 +81,14 @@ def test_edit_replaces_in_place_and_drops() -> None:
     assert print_graph(edit.graph()).splitlines()[1:] == [
         "%x = input f32[T,8]", "%a = silu %x  # f32[T,8]", "%c = silu_mul %a, %a {out='f32'}  # f32[T,8]", "return %c, %a",
     ]  # fmt: skip
+
+
+def test_edit_replaces_a_node_by_one_with_other_results() -> None:
+    graph, nodes = chain()
+    edit = Edit(graph)
+    b = nodes["b"].output
+    edit.replace(nodes["b"], "rms_norm", (b, b), (edit.value("b", b.type), edit.value("b", b.type)), out="f32+q8")
+    assert [v.name for v in edit.graph().nodes[2].outputs] == ["b.1", "b.2"]
 
 
 def test_edit_renames_every_use_and_result() -> None:
@@ -120,6 +131,10 @@ def test_values_and_nodes_refuse_changes() -> None:
         node.attrs["a"] = 2  # type: ignore[index]
     with pytest.raises(AttributeError):
         node.op = "mul"  # type: ignore[misc]
+    graph = Graph((node,), (), {"T": 4}, {"arena": 64})
+    for mapping in (graph.bounds, graph.attrs):
+        with pytest.raises(TypeError):
+            mapping["T"] = 8  # type: ignore[index]
     assert node.with_attrs(b=2).attrs == {"a": 1, "b": 2}
 
 

@@ -78,6 +78,10 @@ def test_comments_and_blank_lines_are_skipped() -> None:
     assert len(graph.nodes) == 1
 
 
+def test_a_text_without_bounds_has_those_of_a_step() -> None:
+    assert parse_graph("%x = input f32[T,8]\nreturn %x").bounds == {"T": 128, "R": 128}
+
+
 def test_a_weight_is_its_own_tensor_unless_told() -> None:
     graph = parse_graph("%w = weight q8_0[32,32]\n%v = weight q8_0[32,32] {tensor='other # {x}'}\nreturn %w", FORMATS)
     assert [node.attrs["tensor"] for node in graph.nodes] == ["w", "other # {x}"]
@@ -99,6 +103,7 @@ def test_a_weight_is_its_own_tensor_unless_told() -> None:
         ("%y = scale %x {factor=", "braces"),
         ("%y = scale %x {factor=(1, 2}", "SyntaxError"),
         ("attrs arena=64", "braces"),
+        ("attrs arena=64}", "braces"),
         ("return %nothing", "KeyError"),
         ("bounds T", "unpack"),
     ],

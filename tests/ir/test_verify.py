@@ -32,6 +32,12 @@ def test_a_sound_graph_passes() -> None:
     verify(graph(INPUT, SILU, results=(Y,)))
 
 
+def test_a_value_is_its_name_and_type_not_an_object() -> None:
+    again = Value("x", f32("T", 64))
+    assert again is not X
+    verify(graph(INPUT, Node("silu", (again,), (Y,)), results=(Value("y", Y.type),)))
+
+
 def test_1_sources_come_first() -> None:
     late = Node("input", (), (Value("z", f32("T", 8)),))
     refused(graph(INPUT, SILU, late), "source %z stands after a computation")
