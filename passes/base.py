@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,23 @@ from llmc.ir.verify import verify
 
 @dataclass(frozen=True)
 class Pass:
-    """A named function Graph -> Graph. `bound` holds the arguments it takes besides the graph."""
+    """A named function Graph -> Graph.
+
+    bound     the arguments it takes besides the graph
+    required  codegen needs what it decides, so LLMC_PASSES cannot leave it out
+    """
 
     name: str
     function: Callable[..., Graph]
     bound: Mapping[str, Any] = field(default_factory=dict)
+    required: bool = False
 
     def __call__(self, graph: Graph) -> Graph:
         return self.function(graph, **self.bound)
 
     def bind(self, **arguments: Any) -> Pass:
         """The same pass with these arguments set."""
-        return Pass(self.name, self.function, {**self.bound, **arguments})
+        return replace(self, bound={**self.bound, **arguments})
 
     @property
     def summary(self) -> str:
@@ -45,6 +50,11 @@ class Pass:
 def graph_pass(function: Callable[..., Graph]) -> Pass:
     """Makes a pass of a function and names it after it."""
     return Pass(function.__name__, function)
+
+
+def required_pass(function: Callable[..., Graph]) -> Pass:
+    """A pass codegen cannot do without."""
+    return replace(graph_pass(function), required=True)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Timing:
 def run(passes: Sequence[Pass], graph: Graph) -> Graph:
     """Applies `passes` in order and verifies the graph after each, so that a broken graph is reported with its pass.
 
-    LLMC_PASSES=-name leaves a pass out (UsageError for a name that is not in the list). LLMC_DUMP=DIR writes
+    LLMC_PASSES=-name leaves a pass out (UsageError for one that is required, or not in the list). LLMC_DUMP=DIR writes
     `03-name.before.ir`, `03-name.after.ir` and `passes.txt`, a table of times, into DIR.
     """
     disabled = _disabled(passes)
@@ -85,6 +95,8 @@ def _disabled(passes: Sequence[Pass]) -> frozenset[str]:
     disabled = debug.disabled_passes()
     if unknown := sorted(disabled - set(names)):
         raise UsageError(f"LLMC_PASSES: no pass {', '.join(unknown)}", hint="the passes are " + ", ".join(dict.fromkeys(names)))
+    if required := [each.name for each in passes if each.required and each.name in disabled]:
+        raise UsageError(f"LLMC_PASSES: {', '.join(required)} cannot be left out", hint="codegen needs what it decides")
     return disabled
 
 

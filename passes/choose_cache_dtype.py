@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from llmc.ir.graph import Graph
-from llmc.passes.base import graph_pass
+from llmc.passes.base import required_pass
 
 CACHE_OPS = ("kv_append", "rope_kv_append", "attention")
 
 
-@graph_pass
+@required_pass
 def choose_cache_dtype(graph: Graph, dtype: str) -> Graph:
     """Sets `dtype` ("f16" or "f32") on every op that writes or reads the cache. Changes results where it is f16."""
     assert dtype in ("f16", "f32"), dtype

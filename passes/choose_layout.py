@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmc.errors import UnsupportedModelError
 from llmc.ir.graph import Graph, Node
-from llmc.passes.base import graph_pass
+from llmc.passes.base import required_pass
 
 LAYOUTS = {
     "embedding": ("", "tile16"),
@@ -19,7 +19,7 @@ LAYOUTS = {
 GROUPS = ("linear_group", "linear_silu_mul")
 
 
-@graph_pass
+@required_pass
 def choose_layout(graph: Graph) -> Graph:
     """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases.
 

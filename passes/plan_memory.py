@@ -11,7 +11,7 @@ from llmc.ir.graph import SOURCES, Graph, Node
 from llmc.ir.ops import CATALOGUE
 from llmc.ir.storage import NOWHERE, last_uses, nbytes, scratch_types
 from llmc.ir.types import CACHE
-from llmc.passes.base import graph_pass
+from llmc.passes.base import required_pass
 
 ROUNDS = 12
 """Attempts from each first order. Over 254 random decoder shapes one of them reached the live peak; where the feed-forward block
@@ -32,7 +32,7 @@ class Buffer:
         return self.offset + self.size
 
 
-@graph_pass
+@required_pass
 def plan_memory(graph: Graph) -> Graph:
     """Sets `at`, `scratch` and the graph's `arena` (see ir/storage.py): greedy best fit by offset over live intervals.
 

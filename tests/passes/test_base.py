@@ -7,7 +7,7 @@ from llmc.errors import UsageError
 from llmc.ir.graph import Graph
 from llmc.ir.text import parse_graph
 from llmc.ir.verify import VerifyError
-from llmc.passes.base import graph_pass, run
+from llmc.passes.base import graph_pass, required_pass, run
 from llmc.passes.eliminate_dead import eliminate_dead
 from llmc.passes.fuse_silu_mul import fuse_silu_mul
 from tests.passes.rewrites import graph
@@ -54,6 +54,14 @@ def test_leaves_out_what_the_environment_says() -> None:
 def test_refuses_a_pass_it_does_not_have() -> None:
     with scoped(LLMC_PASSES="-fuse_silu"), pytest.raises(UsageError, match="no pass fuse_silu; the passes are eliminate_dead"):
         run([eliminate_dead], graph(SWIGLU))
+
+
+def test_refuses_to_leave_out_what_codegen_needs() -> None:
+    needed = required_pass(eliminate_dead.function)
+    with scoped(LLMC_PASSES="-eliminate_dead"), pytest.raises(UsageError, match="eliminate_dead cannot be left out"):
+        run([needed], graph(SWIGLU))
+    with scoped(LLMC_PASSES="-fuse_silu_mul"):
+        assert len(run([needed, fuse_silu_mul], graph(SWIGLU)).nodes) == 4
 
 
 def test_dumps_each_graph_before_and_after_and_a_table_of_times(tmp_path: Path) -> None:

@@ -163,6 +163,10 @@ def test_every_pass_file_is_in_the_list() -> None:
     assert {each.name for each in (*SIMPLIFY, *RAISE, *NARROW, *QUANTIZE, *FUSE, *STORE)} | {"choose_cache_dtype"} == files
 
 
+def test_what_codegen_reads_cannot_be_left_out() -> None:
+    assert {each.name for each in pipeline("int8") if each.required} == {"choose_cache_dtype", "choose_layout", "plan_memory"}
+
+
 def test_every_pass_says_what_it_does() -> None:
     assert all(each.summary for each in pipeline("int8"))
 
