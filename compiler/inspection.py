@@ -48,7 +48,7 @@ def _checkpoint(path: Path, context: int | None) -> dict[str, Any]:
 
     with read_gguf(path) as checkpoint:
         config, why_not = _config(checkpoint)
-        tensors = [
+        tensors: list[dict[str, Any]] = [
             {"name": t.name, "shape": [*t.shape], "format": t.format.name, "bytes": t.nbytes} for t in checkpoint.tensors.values()
         ]
         known = checkpoint.architecture in arch.find()

@@ -342,6 +342,14 @@ class Model:
             raise UsageError("the model was compiled without a tokenizer")
         return Tokenizer(handle, self)
 
+    def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """As Tokenizer.tokenize."""
+        return self.tokenizer.tokenize(text, add_special, parse_special)
+
+    def detokenize(self, ids: Sequence[int], show_special: bool = False) -> bytes:
+        """As Tokenizer.detokenize."""
+        return self.tokenizer.detokenize(ids, show_special)
+
     def session(
         self, *, context: int | None = None, max_sequences: int = 1, threads: int | None = None, max_pages: int = 0
     ) -> Session:

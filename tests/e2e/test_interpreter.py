@@ -1,4 +1,4 @@
-"""Compiled models against the graph they were made from, run by the interpreter in numpy: the same int8 arithmetic, summed in f64."""
+"""Compiled models against the graph they were made from, run by the interpreter in numpy: the same int8 arithmetic, in f64."""
 
 from collections.abc import Callable
 from pathlib import Path
