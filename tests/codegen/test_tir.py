@@ -111,6 +111,60 @@ def test_exp_is_within_its_bound(run: Run, isa: Isa) -> None:
     assert run(body, np.full(16, -1e30, np.float32), x, "f4", 16, 16 // isa.lanes).max() < 2e-38  # clamped, not garbage
 
 
+def test_exp2_is_within_its_bound_and_exact_at_zero(run: Run, isa: Isa) -> None:
+    from llmc.codegen import tir
+
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        x = tir.load(tir.view(p.a, "float32"), i * isa.lanes, isa.lanes)
+        tir.store(tir.view(p.y, "float32"), i * isa.lanes, tir.exp2(isa, x))
+
+    x = np.linspace(-126, 0, 1 << 16, dtype=np.float32)
+    x[:3] = -3e38, -0.0, -1e-30
+    y = run(body, x, x, "f4", len(x), len(x) // isa.lanes)
+    expected = np.exp2(np.maximum(x, -126).astype(np.float64))
+    assert np.max(np.abs(y - expected) / expected) < F32_FUNCTION
+    assert (y[[1, 2, -1]] == 1.0).all() and y[0] == 2.0**-126
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 31, 80])
+def test_vectors_cover_any_count(run: Run, isa: Isa, count: int) -> None:
+    from llmc.codegen import tir
+
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        def number(at: Any, width: int) -> None:
+            value = tir.load(tir.view(p.a, "int32"), at, width)
+            tir.store(tir.view(p.y, "int32"), at, value + tir.counting(at, width))
+
+        tir.cover(count, isa.lanes, number)
+
+    x = np.random.default_rng(count).integers(-99, 99, 128, dtype=np.int32)
+    y = run(body, x, x, "i4", 128, 1)
+    assert (y[:count] == x[:count] + np.arange(count)).all() and not y[count:].any()
+
+
+def test_interleave_alternates(run: Run, isa: Isa) -> None:
+    from llmc.codegen import tir
+
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        a, b = (tir.let(tir.load(tir.view(m, "float32"), i * isa.lanes, isa.lanes)) for m in (p.a, p.b))
+        tir.store(tir.view(p.y, "float32"), i * 2 * isa.lanes, tir.interleave(a, b))
+
+    a, b = np.random.default_rng(4).standard_normal((2, 64)).astype(np.float32)
+    assert (run(body, a, b, "f4", 128, 64 // isa.lanes) == np.stack([a, b], axis=1).reshape(-1)).all()
+
+
+def test_the_largest_magnitude_may_be_negative(run: Run, isa: Isa) -> None:
+    from llmc.codegen import tir
+
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        vectors = [tir.load(tir.view(p.a, "float32"), i * 3 * isa.lanes + v * isa.lanes, isa.lanes) for v in range(3)]
+        tir.store(tir.view(p.y, "float32"), i, tir.largest_magnitude(vectors))
+
+    x = np.random.default_rng(5).standard_normal((32, 3 * isa.lanes)).astype(np.float32)
+    x[0] = -0.0
+    assert (run(body, x, x, "f4", 32, 32) == np.abs(x).max(axis=1)).all()
+
+
 def test_reductions_take_every_lane(run: Run, isa: Isa) -> None:
     from llmc.codegen import tir
 
@@ -124,6 +178,17 @@ def test_reductions_take_every_lane(run: Run, isa: Isa) -> None:
     y = run(body, x, x, "f4", 128, 64).reshape(64, 2)
     rows = x.reshape(64, isa.lanes)
     assert (y[:, 0] == rows.sum(axis=1)).all() and (y[:, 1] == rows.max(axis=1)).all()
+
+
+def test_whole_numbers_are_summed_over_all_lanes(run: Run, isa: Isa) -> None:
+    from llmc.codegen import tir
+
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        x = tir.load(tir.view(p.a, "int32"), i * isa.lanes, isa.lanes)
+        tir.store(tir.view(p.y, "int32"), i, tir.reduce_add(x))
+
+    x = np.random.default_rng(6).integers(-(1 << 20), 1 << 20, (16, isa.lanes), dtype=np.int32)
+    assert (run(body, x, x, "i4", 16, 16) == x.sum(axis=1)).all()
 
 
 @pytest.mark.parametrize("largest", [3, 15, 31, 63, 127])

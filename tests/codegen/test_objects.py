@@ -1,0 +1,37 @@
+"""What is true of every kernel's object: it exports the kernel and needs nothing, not even memset."""
+
+import subprocess
+from pathlib import Path
+
+from llmc.codegen.build import build_objects
+from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.attention import Attention
+from llmc.codegen.kernels.base import KernelSpec, exported
+from llmc.codegen.kernels.kv_append import KvAppend
+from llmc.codegen.kernels.norm import HeadNorm, Norm
+from llmc.codegen.kernels.rope import Rope, RopeTable
+from llmc.target import Isa
+
+SPECS: list[KernelSpec] = [
+    *Attention.variants(128, 4, "f16"), *Attention.variants(64, 7, "f16"), *Attention.variants(80, 1, "f32"),
+    *(Norm(add, norm, f32, True) for add in (False, True) for norm in (False, True) for f32 in (False, True)),
+    Norm(True, True, True, False), Norm(True, False, False, False), HeadNorm(128), HeadNorm(72),
+    RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
+    KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
+    SiluMul(True, False), SiluMul(False, True), SiluMul(True, True),
+]  # fmt: skip
+
+
+def test_objects_export_their_kernel_and_need_nothing(isa: Isa) -> None:
+    for spec, path in zip(SPECS, build_objects(SPECS, isa), strict=True):
+        assert _symbols(path, "--defined-only", "--extern-only") - {"__extendhfsf2", "__truncsfhf2"} == {exported(spec, isa)}
+        assert not _symbols(path, "--undefined-only"), spec
+
+
+def test_symbols_are_distinct() -> None:
+    assert len({spec.symbol for spec in SPECS}) == len(SPECS)
+
+
+def _symbols(path: Path, *options: str) -> set[str]:
+    listing = subprocess.run(["nm", *options, path], capture_output=True, text=True, check=True).stdout
+    return {line.split()[-1] for line in listing.splitlines()}
