@@ -1,9 +1,15 @@
-"""libllmc, the loader that Python and every other host language links: compiled on first use into the user's cache."""
+"""libllmc, the loader that Python and every other host language links: compiled on first use into the user's cache.
+
+A C program is built against it with
+
+    cc chat.c $(python -m llmc.runtime.library) -o chat
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -36,3 +42,12 @@ def _build(tools: Toolchain, kept: Path) -> None:
         out = Path(beside) / kept.name
         tools.link_shared(objects, out, exports=["llmc_*"])
         os.replace(out, kept)
+
+
+def flags() -> str:
+    """What a C compiler needs to find llmc.h and libllmc; the program then finds the library where it is now."""
+    return f"-I{shlex.quote(str(runtime_include()[0]))} {shlex.quote(str(path()))}"
+
+
+if __name__ == "__main__":
+    print(flags())

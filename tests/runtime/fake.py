@@ -10,7 +10,8 @@ from llmc.toolchain import Toolchain, runtime_include, runtime_sources
 
 HERE = Path(__file__).with_name("c")
 RECITED = "Hello é€ world<stop>more".encode()
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
+MEMORY = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
+THREADS = ("-fsanitize=thread", "-g", "-O1")
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wvla", "-Wstrict-prototypes", "-Werror")
 
 
@@ -35,23 +36,23 @@ def sources() -> list[Path]:
     return [*real, HERE / "fake_model.c", HERE / "fake_tokenizer.c"]
 
 
-def build_objects(folder: Path) -> list[Path]:
-    """What all C tests are linked with, compiled with sanitizers; generated.h lies in `folder`."""
+def build_objects(folder: Path, sanitizer: tuple[str, ...]) -> list[Path]:
+    """What all C tests are linked with; generated.h lies in `folder`."""
     forward = [s for s in runtime_sources("program") if s.name == "forward.c"]
     inputs = [*sources(), *forward, HERE / "direct.c"]
-    gcc(folder, "-c", *map(str, inputs))
+    gcc(folder, *sanitizer, "-c", *map(str, inputs))
     return [folder / f"{s.stem}.o" for s in inputs]
 
 
-def build_test(name: str, objects: list[Path], folder: Path) -> Path:
+def build_test(name: str, objects: list[Path], folder: Path, sanitizer: tuple[str, ...]) -> Path:
     """One of the C tests as a program."""
-    gcc(folder, str(HERE / f"{name}.c"), *map(str, objects), "-o", name, "-lm", "-lpthread")
+    gcc(folder, *sanitizer, str(HERE / f"{name}.c"), *map(str, objects), "-o", name, "-lm", "-lpthread")
     return folder / name
 
 
 def gcc(folder: Path, *arguments: str) -> None:
     includes = [f"-I{p}" for p in (*runtime_include(), HERE, folder)]
-    command = ["gcc", *WARNINGS, *SANITIZE, *includes, *arguments]
+    command = ["gcc", *WARNINGS, *includes, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,14 +19,18 @@ Run = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Builds a test, runs it on the fake model's files, and gives what it printed."""
-    folder = tmp_path_factory.mktemp("c")
+    """Builds a test with the address and undefined-behaviour sanitizers, runs it, and gives what it printed."""
+    return runner(tmp_path_factory.mktemp("c"), fake.MEMORY)
+
+
+def runner(folder: Path, sanitizer: tuple[str, ...]) -> Run:
+    """Runs tests on the fake model's files, which it writes into folder."""
     (folder / "model").mkdir()
     fake.write_files(folder / "model")
-    objects = fake.build_objects(folder)
+    objects = fake.build_objects(folder, sanitizer)
 
     def run(name: str) -> str:
-        program = fake.build_test(name, objects, folder)
+        program = fake.build_test(name, objects, folder, sanitizer)
         done = subprocess.run([program, folder / "model"], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -36,6 +41,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("name", [p for p in PROGRAMS if p != "test_cpu"])
 def test_program(run: Run, name: str) -> None:
     run(name)
+
+
+def test_threads_share_nothing_unguarded(tmp_path: Path) -> None:
+    run = runner(tmp_path, fake.THREADS)
+    run("test_sessions")
+    run("test_generate")
 
 
 def test_levels_need_what_the_target_table_says(run: Run) -> None:
