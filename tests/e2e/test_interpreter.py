@@ -1,7 +1,7 @@
 """Compiled models against the graph they were made from, run by the interpreter in numpy.
 
 With exact activations the two agree everywhere. With int8 ones they run the same arithmetic, but the compiled model sums in f32
-and the interpreter in f64, and now and then a value lies so close to the middle between two codes that one rounds up and the other
+and the interpreter in f64, and now and then a value lies so close to the middle of two codes that one rounds up and the other
 down: about one position in twenty, and what follows it in a text. A step of one code moves logits by up to a few tenths. So most
 positions must agree to TOLERANCE, and none may be further off than such a step explains.
 """
