@@ -91,7 +91,7 @@ class Model:
         handle = library().llmc_model_vocabulary(self._open_handle)
         if not handle:
             raise UsageError("the model was compiled without a tokenizer")
-        return Tokenizer(handle, self)
+        return Tokenizer(handle, lambda: self._open_handle)
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """As Tokenizer.tokenize."""
@@ -171,7 +171,7 @@ class Model:
             tokens=pointer(ids), n_tokens=ids.size, max_tokens=max_tokens, sampler=c.pointer(sampler),
             stop=(c.c_char_p * len(texts))(*texts), n_stop=len(texts), ignore_end=ignore_end, show_special=show_special,
         )  # fmt: skip
-        return Generation(self._own_session(), options)
+        return Generation(self._own_session(), options, keep=self)
 
     def close(self) -> None:
         """Ends generations and threads, and unmaps the weights. UsageError while a session opened by session() is open."""

@@ -76,7 +76,7 @@ class Session:
         return out
 
     def cancel(self) -> None:
-        """Ends the prefill or generation that runs in another thread, which then raises CancelledError. Waits for nothing."""
+        """Ends the prefill or generation that runs in another thread, which then raises CancelledError. Does not wait."""
         if self._handle is not None:
             library().llmc_session_cancel(self._handle)
 
@@ -102,8 +102,9 @@ class Session:
 class Generation:
     """A generation under way in a session: an iterator of text. Closing or dropping it ends it."""
 
-    def __init__(self, session: Session, options: t.GenerateOptions) -> None:
+    def __init__(self, session: Session, options: t.GenerateOptions, keep: object = None) -> None:
         handle = c.c_void_p()
+        self._keep = keep  # the model, which would close its session when dropped
         self._session, self._timings, self._reason = session, t.Timings(), t.Reason.RUNNING
         self._handle: int | None = None
         session._call("generation_open", options, handle)

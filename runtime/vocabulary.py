@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,8 +15,14 @@ from llmc.runtime.c_types import Status
 class Tokenizer:
     """Text to token ids and back, exactly as the checkpoint's own tokenizer. Any number of threads may use one."""
 
-    def __init__(self, handle: int, keep: object) -> None:
-        self._handle, self._keep = handle, keep  # keep: what the handle belongs to
+    def __init__(self, handle: int, check_open: Callable[[], object]) -> None:
+        self._open_handle = handle
+        self._check_open = check_open  # raises once the handle is no more; keeps its owner
+
+    @property
+    def _handle(self) -> int:
+        self._check_open()
+        return self._open_handle
 
     @classmethod
     def from_blob(cls, blob: bytes) -> Tokenizer:
@@ -24,7 +30,7 @@ class Tokenizer:
         handle, error = c.c_void_p(), t.Error()
         check(library().llmc_vocabulary_open(blob, len(blob), None, error, handle), error.text)
         assert handle.value
-        return cls(handle.value, _Vocabulary(handle.value))
+        return cls(handle.value, _Vocabulary(handle.value).check_open)
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text.
@@ -63,6 +69,9 @@ class _Vocabulary:
 
     def __init__(self, handle: int) -> None:
         self._handle, self._close = handle, library().llmc_vocabulary_close
+
+    def check_open(self) -> None:
+        """It is open as long as somebody can ask."""
 
     def __del__(self) -> None:
         self._close(self._handle)

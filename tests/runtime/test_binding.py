@@ -144,14 +144,20 @@ def test_cancelling_a_prefill_or_generation(model: Model) -> None:
 
 def test_a_closed_model_says_so(fake_artifact: Path) -> None:
     model = binding.load(fake_artifact, threads=1)
-    generation = model.generate([1])
+    generation, tokenizer = model.generate([1]), model.tokenizer
     next(generation)
     model.close()
     model.close()
     assert [*generation] == []
-    for call in (lambda: model.logits([1]), lambda: model.generate([1]), lambda: model.session()):
+    for call in (lambda: model.logits([1]), lambda: model.generate([1]), model.session, lambda: tokenizer.tokenize("a")):
         with pytest.raises(UsageError, match="closed"):
             call()
+
+
+def test_what_was_made_of_a_model_keeps_it_open(fake_artifact: Path) -> None:
+    assert "".join(binding.load(fake_artifact, threads=1).generate([1], max_tokens=5)) == "Hello"
+    assert binding.load(fake_artifact, threads=1).tokenizer.tokenize("a") == [256, 97]
+    assert binding.load(fake_artifact, threads=1).session().open() == 0
 
 
 def test_a_model_stays_open_while_a_session_of_it_is(fake_artifact: Path) -> None:
