@@ -30,9 +30,10 @@ $(PY):
 
 demo: .venv/.user
 	$(BIN)/llmc compile $(MODEL) --target cpu:native -o $(DEMO)
-	$(BIN)/llmc run $(DEMO) -p "The following example shows how to" -n 48
-	@echo
-	@echo "The artifact is $(DEMO): $(BIN)/llmc run $(DEMO) -p TEXT runs it again, $(BIN)/llmc inspect $(DEMO) says what is inside."
+	@printf '\nThe following example shows how to'
+	@$(BIN)/llmc run $(DEMO) -p "The following example shows how to" -n 48
+	@printf '\n\nThe artifact is %s. Run it: %s. Look inside: %s.\n' \
+	  $(DEMO) '$(BIN)/llmc run $(DEMO) -p "TEXT"' '$(BIN)/llmc inspect $(DEMO)'
 
 test: .venv/.dev
 	$(PY) -m pytest
