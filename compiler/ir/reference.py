@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def quantize(x: Array) -> Array:
     amax = np.abs(groups).max(-1, keepdims=True)
     inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
     codes = np.rint(groups * inverse).astype(np.float64)
-    return np.asarray((codes * (amax * np.float32(1 / 127)).astype(np.float64)).reshape(x.shape))
+    return np.asarray((codes * (amax / np.float32(127)).astype(np.float64)).reshape(x.shape))
 
 
 def forms(y: Array, attrs: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -83,3 +83,26 @@ def attention_values(p: Array, values: Array, kv_heads: int) -> Array:
     p4 = p.reshape(len(p), kv_heads, -1, p.shape[-1]).astype(np.float64)
     v3 = values.reshape(len(values), kv_heads, -1).astype(np.float64)
     return np.asarray(np.einsum("tkgs,skd->tkgd", p4, v3).reshape(len(p), -1), np.float32)
+
+
+def router(logits: Array, used: int, gate: str, normalize: bool, scale: float) -> tuple[Array, Array]:
+    """logits [T, E] -> ids i32 [T, used], weights f32 [T, used]."""
+    wide = logits.astype(np.float64)
+    ids = np.argsort(-wide, axis=-1, kind="stable")[:, :used]
+    e = np.exp(wide - wide.max(-1, keepdims=True))
+    scores = e / e.sum(-1, keepdims=True) if gate == "softmax" else 1 / (1 + np.exp(-wide))
+    picked = np.take_along_axis(scores, ids, -1)
+    total = picked.sum(-1, keepdims=True) if normalize else 1.0
+    return ids.astype(np.int32), np.asarray(picked / total * scale, np.float32)
+
+
+def experts(x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str]) -> Array:
+    """matrices: gate and up [E, F, C], down [E, C, F]; forms of x and of the gated product, "f32" or "q8"."""
+    gate, up, down = matrices
+    outer, inner = (quantize if form == "q8" else np.asarray for form in forms)
+    y = np.zeros(x.shape, np.float64)
+    for t, row in enumerate(outer(x)):
+        for e, weight in zip(ids[t], weights[t], strict=True):
+            gated = silu(matmul(row, gate[e])) * matmul(row, up[e])
+            y[t] += np.float64(weight) * matmul(inner(gated), down[e])
+    return y.astype(np.float32)
