@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* e^x for x <= 0 to about 1e-15 relative; 0 below -700, which is beyond every ratio of probabilities. */
+/* e^x for x <= 0, correct to 1e-11 of it; 0 below -700, which is beyond every ratio of probabilities. */
 double llmc_exp(double x);
 
 /* xoshiro256**, Blackman and Vigna, arXiv:1805.01407; seeded by splitmix64. */

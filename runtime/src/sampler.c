@@ -5,10 +5,11 @@
 #include "memory.h"
 #include "number.h"
 
-enum { DEFAULT_WINDOW = 64, MAX_WINDOW = 65536 };
+enum { DEFAULT_WINDOW = 64, MAX_WINDOW = 65536, LANES = 16, SCORES_ALIGN = 64 };
+enum { FIRST_KEPT = 64, KEPT_GROWTH = 8 }; /* tokens sorted at first when only top_p is given: mostly enough */
 
 typedef struct candidate {
-  float logit;
+  float score;
   int32_t token;
 } candidate;
 
@@ -19,10 +20,11 @@ struct llmc_sampler {
   llmc_sampler_options options;
   llmc_random random;
   int32_t vocab;
-  int32_t n_recent; /* tokens recorded, also those that left the window, up to INT32_MAX */
+  int32_t n_recent; /* tokens in the window */
+  int32_t next_recent; /* where the next one goes */
   int32_t *recent; /* [repetition_window], a ring */
-  uint32_t *counts; /* [vocab]: how often a token is in the window */
-  candidate *candidates; /* [vocab] */
+  float *scores; /* [vocab]: logits after the penalty, then weights */
+  candidate *kept; /* [vocab]: the best, sorted */
 };
 
 static llmc_status check_options(llmc_sampler_options *o, llmc_error *error) {
@@ -43,8 +45,8 @@ static void release(llmc_sampler *s) {
   llmc_allocator a = s->allocator;
   atomic_fetch_sub(&s->model->users, 1);
   llmc_free(&a, s->recent);
-  llmc_free(&a, s->counts);
-  llmc_free(&a, s->candidates);
+  llmc_free(&a, s->scores);
+  llmc_free(&a, s->kept);
   s->head.magic = 0;
   llmc_free(&a, s);
 }
@@ -68,9 +70,9 @@ llmc_status llmc_rt_sampler_open(llmc_model *model, const llmc_sampler_options *
   llmc_random_seed(&s->random, options.seed);
   atomic_fetch_add(&model->users, 1);
   s->recent = llmc_alloc_zeroed(&s->allocator, (size_t)options.repetition_window, sizeof *s->recent);
-  s->counts = llmc_alloc_zeroed(&s->allocator, (size_t)s->vocab, sizeof *s->counts);
-  s->candidates = llmc_alloc(&s->allocator, (size_t)s->vocab, sizeof *s->candidates, sizeof(void *));
-  if (!s->recent || !s->counts || !s->candidates) {
+  s->scores = llmc_alloc(&s->allocator, (size_t)s->vocab, sizeof *s->scores, SCORES_ALIGN);
+  s->kept = llmc_alloc(&s->allocator, (size_t)s->vocab, sizeof *s->kept, sizeof(void *));
+  if (!s->recent || !s->scores || !s->kept) {
     release(s);
     return llmc_fail(error, LLMC_ERR_NOMEM, "no memory for the sampler");
   }
@@ -85,139 +87,149 @@ llmc_status llmc_rt_sampler_close(llmc_sampler *sampler) {
 
 llmc_status llmc_rt_sampler_accept(llmc_sampler *s, int32_t token) {
   if (token < 0 || token >= s->vocab) return LLMC_ERR_ARG;
-  int32_t window = s->options.repetition_window, *slot = &s->recent[s->n_recent % window];
-  if (s->n_recent >= window) s->counts[*slot]--;
-  *slot = token;
-  s->counts[token]++;
-  s->n_recent++;
-  if (s->n_recent == 2 * window) s->n_recent = window; /* stays full, cannot overflow */
+  s->recent[s->next_recent] = token;
+  s->next_recent = (s->next_recent + 1) % s->options.repetition_window;
+  if (s->n_recent < s->options.repetition_window) s->n_recent++;
   return LLMC_OK;
 }
 
-/* The logit after the repetition penalty (Keskar et al., arXiv:1909.05858, 4.1, with the sign taken into account). */
-static float penalised(const llmc_sampler *s, const float *logits, int32_t token) {
-  float x = logits[token], penalty = s->options.repetition_penalty;
-  if (isnan(x)) return -INFINITY;
-  if (penalty == 1 || !s->counts[token]) return x;
-  return x > 0 ? x / penalty : x * penalty;
-}
-
-static int32_t best(const llmc_sampler *s, const float *logits) {
-  int32_t token = 0;
-  float most = -INFINITY;
-  for (int32_t i = 0; i < s->vocab; i++) {
-    float x = penalised(s, logits, i);
-    if (x > most) {
-      most = x;
-      token = i;
-    }
+/* Scores: the logits after the repetition penalty (Keskar et al., arXiv:1909.05858, 4.1, with the sign taken into account). */
+static void score(llmc_sampler *s, const float *logits) {
+  float penalty = s->options.repetition_penalty;
+  for (int32_t i = 0; i < s->vocab; i++) s->scores[i] = isnan(logits[i]) ? -INFINITY : logits[i];
+  for (int32_t i = 0; i < s->n_recent && penalty != 1; i++) {
+    int32_t token = s->recent[i]; /* twice in the window changes nothing: the penalty starts from the logit */
+    float x = logits[token];
+    s->scores[token] = isnan(x) ? -INFINITY : x > 0 ? x / penalty : x * penalty;
   }
-  return token;
 }
 
-/* A strict order: higher logits first, of equals the lower id. */
-static bool before(candidate a, candidate b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; }
+/* In lanes, which compilers turn into vector instructions: a vocabulary is long. */
+static float highest(const float *scores, int32_t n) {
+  float lanes[LANES], most = -INFINITY;
+  int32_t i = 0;
+  for (int32_t j = 0; j < LANES; j++) lanes[j] = -INFINITY;
+  for (; i + LANES <= n; i += LANES)
+    for (int32_t j = 0; j < LANES; j++) lanes[j] = scores[i + j] > lanes[j] ? scores[i + j] : lanes[j];
+  for (int32_t j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
+  for (; i < n; i++) most = scores[i] > most ? scores[i] : most;
+  return most;
+}
 
-/* Restores the heap (the best at 0) of n candidates whose entry i may be too low. */
+static int32_t first_with(const float *scores, float score) {
+  int32_t i = 0;
+  while (scores[i] != score) i++;
+  return i;
+}
+
+/* A strict order: higher scores first, of equals the lower id. */
+static bool better(candidate a, candidate b) { return a.score != b.score ? a.score > b.score : a.token < b.token; }
+
+/* Restores the heap (the worst at 0) of n candidates whose entry i may be too good. */
 static void sift(candidate *heap, int32_t n, int32_t i) {
   candidate moving = heap[i];
   for (int32_t child; (child = 2 * i + 1) < n; i = child) {
-    if (child + 1 < n && before(heap[child + 1], heap[child])) child++;
-    if (!before(heap[child], moving)) break;
+    if (child + 1 < n && better(heap[child], heap[child + 1])) child++;
+    if (!better(moving, heap[child])) break;
     heap[i] = heap[child];
   }
   heap[i] = moving;
 }
 
-/* Takes the best of a heap of n and puts it into entry n - 1. Popping m of them leaves the m best at the end, the best last. */
-static candidate pop(candidate *heap, int32_t n) {
-  candidate top = heap[0];
-  heap[0] = heap[n - 1];
-  sift(heap, n - 1, 0);
-  heap[n - 1] = top;
-  return top;
+/* Puts the k best into s->kept, best first. */
+static void keep_best(llmc_sampler *s, int32_t k) {
+  candidate *heap = s->kept;
+  for (int32_t i = 0; i < k; i++) heap[i] = (candidate){s->scores[i], i};
+  for (int32_t i = k / 2; i-- > 0;) sift(heap, k, i);
+  for (int32_t i = k; i < s->vocab; i++) {
+    if (!(s->scores[i] > heap[0].score)) continue; /* of equals the one that is there has the lower id */
+    heap[0] = (candidate){s->scores[i], i};
+    sift(heap, k, 0);
+  }
+  for (int32_t n = k; n-- > 1;) {
+    candidate worst = heap[0];
+    heap[0] = heap[n];
+    sift(heap, n, 0);
+    heap[n] = worst;
+  }
 }
 
 typedef struct scale {
-  float most; /* the best logit */
+  float most; /* the best score */
   float temperature;
 } scale;
 
 /* Probability relative to the best token's. */
-static double weight(scale by, float logit) {
-  if (logit == by.most) return 1; /* also when both are infinite */
-  return llmc_exp(((double)logit - by.most) / by.temperature);
+static double weight(scale by, float score) {
+  if (score == by.most) return 1; /* also when both are infinite */
+  return llmc_exp(((double)score - by.most) / by.temperature);
 }
 
-/* Draws from the `kept` best of n candidates in heap order: they are sorted by popping, as far as top_p and min_p let them in. */
-static int32_t draw_sorted(llmc_sampler *s, candidate *heap, int32_t n, int32_t kept, double total) {
-  scale by = {heap[0].logit, s->options.temperature};
+static double weight_of_kept(const llmc_sampler *s, int32_t k, scale by) {
+  double total = 0;
+  for (int32_t i = 0; i < k; i++) total += weight(by, s->kept[i].score);
+  return total;
+}
+
+/* Draws from the k kept ones, as far as top_p of `total` and min_p let them in. */
+static int32_t draw_kept(llmc_sampler *s, int32_t k, double total, scale by) {
   double sum = 0, reach = s->options.top_p > 0 ? s->options.top_p * total : total;
-  int32_t m = 0;
-  for (; m < kept && (m == 0 || sum < reach); m++) {
-    double w = weight(by, pop(heap, n - m).logit);
+  int32_t m = 0, i = 0;
+  for (; m < k && (m == 0 || sum < reach); m++) {
+    double w = weight(by, s->kept[m].score);
     if (w < s->options.min_p || !(w > 0)) break;
     sum += w;
   }
-  double left = llmc_random_unit(&s->random) * sum;
-  int32_t i = 0;
-  for (; i < m - 1; i++) {
-    left -= weight(by, heap[n - 1 - i].logit);
+  for (double left = llmc_random_unit(&s->random) * sum; i < m - 1; i++) {
+    left -= weight(by, s->kept[i].score);
     if (left < 0) break;
   }
-  return heap[n - 1 - i].token;
+  return s->kept[i].token;
 }
 
-/* Draws from all candidates at least as likely as min_p times the best, in the order of their ids. */
-static int32_t draw_all(llmc_sampler *s, const candidate *all, scale by) {
+/* Draws from all tokens at least as likely as min_p times the best, in the order of their ids. */
+static int32_t draw_all(llmc_sampler *s, scale by) {
   double total = 0;
   int32_t last = 0;
   for (int32_t i = 0; i < s->vocab; i++) {
-    double w = weight(by, all[i].logit);
-    if (w >= s->options.min_p) total += w;
+    double w = weight(by, s->scores[i]);
+    s->scores[i] = w >= s->options.min_p ? (float)w : 0;
+    total += s->scores[i];
   }
   double left = llmc_random_unit(&s->random) * total;
   for (int32_t i = 0; i < s->vocab; i++) {
-    double w = weight(by, all[i].logit);
-    if (w < s->options.min_p || !(w > 0)) continue;
-    left -= w;
+    if (!(s->scores[i] > 0)) continue;
+    left -= s->scores[i];
     last = i;
     if (left < 0) break;
   }
   return last;
 }
 
-static double total_weight(const candidate *all, int32_t n, scale by) {
+/* Keeps as many of the best as reach top_p, or a few more. */
+static int32_t draw_top_p(llmc_sampler *s, scale by) {
   double total = 0;
-  for (int32_t i = 0; i < n; i++) total += weight(by, all[i].logit);
-  return total;
+  for (int32_t i = 0; i < s->vocab; i++) total += weight(by, s->scores[i]);
+  for (int64_t k = FIRST_KEPT;; k *= KEPT_GROWTH) {
+    int32_t n = k < s->vocab ? (int32_t)k : s->vocab;
+    keep_best(s, n);
+    if (n == s->vocab || weight_of_kept(s, n, by) >= s->options.top_p * total) return draw_kept(s, n, total, by);
+  }
 }
 
-static int32_t draw(llmc_sampler *s, const float *logits) {
-  candidate *all = s->candidates;
-  scale by = {-INFINITY, s->options.temperature};
-  int32_t n = s->vocab, k = s->options.top_k;
-  bool top_p = s->options.top_p > 0 && s->options.top_p < 1;
-  for (int32_t i = 0; i < n; i++) {
-    all[i] = (candidate){penalised(s, logits, i), i};
-    if (all[i].logit > by.most) by.most = all[i].logit;
+static int32_t draw(llmc_sampler *s, scale by) {
+  int32_t k = s->options.top_k;
+  if (k > 0 && k < s->vocab) {
+    keep_best(s, k);
+    return draw_kept(s, k, weight_of_kept(s, k, by), by);
   }
-  if ((!k || k >= n) && !top_p) return draw_all(s, all, by);
-  double total = k && k < n ? 0 : total_weight(all, n, by);
-  for (int32_t i = n / 2; i-- > 0;) sift(all, n, i);
-  if (!k || k >= n) return draw_sorted(s, all, n, n, total);
-  for (int32_t i = 0; i < k; i++) pop(all, n - i);
-  candidate *top = all + n - k; /* sorted, the best last; reversed, it is a heap */
-  for (int32_t i = 0; i < k / 2; i++) {
-    candidate swap = top[i];
-    top[i] = top[k - 1 - i];
-    top[k - 1 - i] = swap;
-  }
-  return draw_sorted(s, top, k, k, total_weight(top, k, by));
+  return s->options.top_p > 0 && s->options.top_p < 1 ? draw_top_p(s, by) : draw_all(s, by);
 }
 
 llmc_status llmc_rt_sample(llmc_sampler *s, const float *logits, int32_t *token) {
   if (!logits || !token) return LLMC_ERR_ARG;
-  *token = s->options.temperature > 0 ? draw(s, logits) : best(s, logits);
+  score(s, logits);
+  scale by = {highest(s->scores, s->vocab), s->options.temperature};
+  *token = by.temperature > 0 ? draw(s, by) : first_with(s->scores, by.most);
   return LLMC_OK;
 }

@@ -153,7 +153,7 @@ static void test_a_seed_gives_the_same_tokens(llmc_model *model) {
 }
 
 static void test_the_exponential(void) {
-  for (double x = 0; x > -690; x -= 0.137) CHECK(fabs(llmc_exp(x) / exp(x) - 1) < 4e-15);
+  for (double x = 0; x > -690; x -= 0.0137) CHECK(fabs(llmc_exp(x) / exp(x) - 1) < 1e-11);
   CHECK(llmc_exp(0) == 1 && llmc_exp(-800) == 0 && llmc_exp(-INFINITY) == 0 && llmc_exp(NAN) == 0);
 }
 
