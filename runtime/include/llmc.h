@@ -81,7 +81,7 @@ typedef struct llmc_model_options {
 } llmc_model_options;
 
 /* Opens a compiled model directory: checks that every file it lists is there in its full size, loads the code for this platform and
-** maps the weights. Nothing is read ahead, hashed (`llmc verify` does) or copied.
+** maps the weights, which the system reads ahead in the background. Nothing is copied, or hashed (`llmc verify` does that).
 **
 ** path   directory that holds artifact.bin; not kept after the call.
 ** error  takes the text on failure; may be NULL.

@@ -49,6 +49,7 @@ llmc_status llmc_map_open(const char *dir, const char *name, llmc_map *out, llmc
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) status = io_error("map", path, errno, error);
     else *out = (llmc_map){data, (size_t)info.st_size};
+    if (!status) posix_madvise(data, out->size, POSIX_MADV_WILLNEED); /* reads ahead in the background; costs nothing when warm */
   }
   close(fd);
   return status;
