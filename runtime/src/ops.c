@@ -54,6 +54,10 @@ static void linear_tiles(const llmc_linear *p, const llmc_activations *in, float
   }
 }
 
+void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, int32_t lo, int32_t hi) {
+  linear_tiles(part, in, scale, (range){lo, hi});
+}
+
 void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale) {
   int32_t total = 0, first = 0;
   for (int32_t i = 0; i < n_parts; i++) total += parts[i].tiles;

@@ -60,6 +60,9 @@ typedef struct llmc_activations {
 void llmc_op_embed(const llmc_worker *w, llmc_embed_fn *fn, const uint8_t *table, const int32_t *ids, float *y, int32_t k, int32_t ldy,
                    float scale, int32_t tokens);
 
+/* One worker's piece of a linear: row tiles [lo, hi) for all tokens. Other ops are made of it. */
+void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, int32_t lo, int32_t hi);
+
 /* All parts under one launch: the workers share the tiles of all of them. */
 void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale);
 
