@@ -1,6 +1,7 @@
 """What a model file holds, whatever its container: typed keys and named tensors whose bytes stay in the mapped files.
 
-A reader (gguf.py) has checked every length before it makes a Checkpoint; what a key must say is asked here, by the getters.
+A reader (gguf.py, huggingface.py) has checked every length before it makes a Checkpoint; what a key must say is asked here, by
+the getters.
 """
 
 from __future__ import annotations
@@ -74,15 +75,19 @@ class Strings(Sequence[bytes]):
             start = end
 
 
-Value = bool | int | float | str | NDArray[Any] | Strings
+Value = bool | int | float | str | NDArray[Any] | Strings | list[Any] | None  # the last two: JSON's mixed arrays, and null
 
 
 class Checkpoint:
     """An open model: `keys` by name, `tensors` by name, bytes on demand. Closing is optional; arrays given out outlive it.
 
-    path is what the user named, files are all parts in order. The getters raise MalformedFileError, naming the key, where a
-    required key is missing, has another type than asked for, or lies out of range.
+    path is what the user named, files are all parts in order, those that are mapped first. The getters raise MalformedFileError,
+    naming the key, where a required key is missing, has another type than asked for, or lies out of range.
     """
+
+    container = "gguf"
+    integers_are_numbers = False  # whether a number may be written without a fraction
+    architecture_key = "general.architecture"
 
     def __init__(
         self, files: Sequence[Path], maps: Sequence[mmap.mmap], keys: Mapping[str, Value], tensors: Mapping[str, Tensor]
@@ -92,11 +97,19 @@ class Checkpoint:
         self.keys: Mapping[str, Value] = MappingProxyType(dict(keys))
         self.tensors: Mapping[str, Tensor] = MappingProxyType(dict(tensors))
         self._maps = tuple(maps)
-        self.architecture = self.string("general.architecture")
+        self.architecture = self._architecture()
         if not re.fullmatch(r"[!-~]{1,64}", self.architecture):
             raise self.wrong(
-                "general.architecture", f"is {quoted(self.architecture)}, expected a name of 1 to 64 ASCII characters"
+                self.architecture_key, f"is {quoted(self.architecture)}, expected a name of 1 to 64 ASCII characters"
             )
+
+    def _architecture(self) -> str:
+        return self.string(self.architecture_key)
+
+    @property
+    def key_file(self) -> str:
+        """The name of the file that the keys stand in, for messages."""
+        return self.path.name
 
     def integer(self, key: str, low: int, high: int, default: D | Required = REQUIRED) -> int | D:
         """An integer of any width, low <= value <= high."""
@@ -114,6 +127,8 @@ class Checkpoint:
         value = self._get(key)
         if value is None:
             return self._default(key, default)
+        if self.integers_are_numbers and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
+            value = float(value)
         if not isinstance(value, float):
             raise self._wrong_type(key, "a floating-point number")
         if not (math.isfinite(value) and low <= value <= high):
@@ -167,6 +182,8 @@ class Checkpoint:
         value = self._get(key)
         if value is None:
             return self._default(key, default)
+        if isinstance(value, list) and all(isinstance(text, str) for text in value):
+            return list(value)
         if not isinstance(value, Strings):
             raise self._wrong_type(key, "an array of strings")
         texts: list[str] = []
@@ -178,7 +195,7 @@ class Checkpoint:
 
     def wrong(self, key: str, why: str) -> MalformedFileError:
         """The error that says what is wrong with a key: `wrong(key, "is 3, expected ...")`."""
-        return MalformedFileError(f"{self.path.name}: key {quoted(key)} {why}")
+        return MalformedFileError(f"{self.key_file}: key {quoted(key)} {why}")
 
     def data(self, name: str) -> Bytes:
         """The stored bytes of a tensor: u8 [nbytes], read-only, not copied."""
@@ -217,7 +234,7 @@ class Checkpoint:
 
     def _default(self, key: str, default: D | Required) -> D:
         if isinstance(default, Required):
-            raise MalformedFileError(f"{self.path.name}: key {quoted(key)} is missing")
+            raise MalformedFileError(f"{self.key_file}: key {quoted(key)} is missing")
         return default
 
     def _wrong_type(self, key: str, expected: str) -> MalformedFileError:
@@ -231,6 +248,7 @@ def kind_of(value: Value) -> str:
         return arrays.get(value.dtype.kind, "an array of integers")
     kinds: dict[type, str] = {
         bool: "a boolean", int: "an integer", float: "a floating-point number", str: "a string", Strings: "an array of strings",
+        list: "an array", type(None): "null",
     }  # fmt: skip
     return kinds[type(value)]
 

@@ -1,0 +1,37 @@
+"""Writes safetensors files and model directories byte by byte, so that a test can get any part of them wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+DTYPES = {"float32": "F32", "float16": "F16", "int32": "I32", "uint8": "U8"}
+
+
+def header(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The header of tensors that lie one after the other."""
+    entries: dict[str, Any] = {}
+    at = 0
+    for name, t in tensors.items():
+        entries[name] = {"dtype": DTYPES[t.dtype.name], "shape": [*t.shape], "data_offsets": [at, at + t.nbytes]}
+        at += t.nbytes
+    return entries
+
+
+def encode(entries: dict[str, Any] | bytes, data: bytes) -> bytes:
+    raw = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
+    return len(raw).to_bytes(8, "little") + raw + data
+
+
+def safetensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    return encode(header(tensors), b"".join(t.tobytes() for t in tensors.values()))
+
+
+def write_directory(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Path:
+    """A model directory without a tokenizer."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    return folder
