@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 from llmc.codegen import tir
 from llmc.codegen.kernels.embed import Embed
-from llmc.codegen.kernels.unpack import Rows
+from llmc.codegen.kernels.unpack import Rows, four_levels
+from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, i64, let, load, loop, splat, store
 from llmc.ir.quant import BlockFormat, DenseFormat
 from llmc.ir.tiles import DOTS, ROWS, TileLayout
@@ -18,7 +19,7 @@ def generate(spec: Embed, isa: Isa) -> tir.PrimFunc:
 
 
 def _tokens(spec: Embed, isa: Isa, p: SimpleNamespace) -> None:
-    with loop(p.lo, p.hi) as t:
+    with constants(spec.format, isa), loop(p.lo, p.hi) as t:
         row = let(load(p.ids, t))
         tile, lane = let(tir.shifted(row, -4)), let(tir.masked(row, ROWS - 1))
         out = let(i64(t) * i64(p.ldy))
@@ -52,14 +53,6 @@ def _block_row(fmt: BlockFormat, isa: Isa, p: SimpleNamespace, tile: Expr, lane:
             with loop(0, dots) as i:
                 dot = let(group * dots + i)
                 codes = rows.dot(tir.shifted(dot, -3), tir.masked(dot, DOTS - 1))
-                levels = tir.convert(_levels(fmt, codes), "float32")
+                levels = tir.convert(four_levels(fmt, codes), "float32")
                 weight = levels * scale if minimum is None else tir.fma(isa, levels, scale, minimum)
                 store(p.y, out + i64(block * fmt.weights + dot * _COLUMNS), weight * splat(p.scale, _COLUMNS))
-
-
-def _levels(fmt: BlockFormat, codes: Expr) -> Expr:
-    """Four codes in the bytes of an i32 -> the four integers they stand for, i32x4."""
-    if fmt.codebook is None:
-        return tir.convert(tir.bits(codes, "uint8"), "int32") - tir.i32(fmt.codes.offset, _COLUMNS)
-    looked_up = tir.lookup16([level & 255 for level in fmt.codebook], tir.bits(splat(codes, _COLUMNS), "uint8"))
-    return tir.convert(tir.pick(tir.bits(looked_up, "int8"), range(_COLUMNS)), "int32")

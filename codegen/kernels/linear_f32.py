@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from llmc.codegen import tir
 from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.kernels.unpack import Rows, decode, levels_of
+from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, i64, let, load, loop, splat, store
 from llmc.ir.quant import BlockFormat, DenseFormat
 from llmc.ir.tiles import DOTS, ROWS, TileLayout
@@ -19,7 +20,12 @@ _ACCUMULATORS = {16: 16, 8: 8, 4: 8}  # by lanes: what leaves registers for weig
 
 def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
     kind = _Dense if isinstance(spec.format, DenseFormat) else _Blocks
-    return tir.prim_func(spec, isa, lambda p: kind(spec, isa, p).emit())
+
+    def body(p: SimpleNamespace) -> None:
+        with constants(spec.format, isa):
+            kind(spec, isa, p).emit()
+
+    return tir.prim_func(spec, isa, body)
 
 
 class _F32:

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from llmc.codegen import tir
 from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.kernels.unpack import Rows, dot_operands, operand
+from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, i64, let, load, loop, optional, splat, store
 from llmc.ir.quant import BlockFormat
 from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
@@ -30,7 +31,11 @@ _TOGETHER = 4  # chains of dot products that are interleaved; 8 need more regist
 
 
 def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
-    return tir.prim_func(spec, isa, lambda p: _Q8(spec, isa, p).emit())
+    def body(p: SimpleNamespace) -> None:
+        with constants(spec.format, isa):
+            _Q8(spec, isa, p).emit()
+
+    return tir.prim_func(spec, isa, body)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class _Q8:
         self.lanes = isa.lanes
         self.tokens = min(spec.p, 16 if isa.lanes == 16 else _TOGETHER)
         self.vectors = max(1, min(ROWS // self.lanes, _TOGETHER // self.tokens))  # of rows
-        self.halves = UNIT // spec.format.group  # groups in a unit
+        self.halves = max(1, UNIT // spec.format.group)  # groups in a unit
+        assert spec.format.group <= UNIT or spec.format.scale is None
         self.words = tir.view(p.qa, "int32")  # four activations each
         self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
         self.starts = tir.local(_UNITS * self.halves * self.tokens, "int32")
@@ -95,19 +101,22 @@ class _Q8:
 
     def columns(self) -> None:
         """Adds all columns, eight units at a time: a super-block, or up to eight small ones."""
-        if self.layout.units == 1:
-            with loop(0, tir.shifted(self.blocks + (_UNITS - 1), -3)) as chunk:
-                first = let(chunk * _UNITS)
-                count = let(tir.minimum(self.blocks - first, tir.i32(_UNITS)))
-                self.prepare(first, count)
-                with loop(0, count) as i:
-                    block = let(first + i)
-                    self.unit(self.block(block), 0, block, i)
-        else:
-            assert self.layout.units == _UNITS
+        if self.layout.units == _UNITS:
             with loop(0, self.blocks) as block:
                 self.prepare(block * _UNITS, _UNITS)
                 self.units(self.block(block), block)
+            return
+        per = self.layout.units
+        together = _UNITS // per  # blocks
+        with loop(0, tir.shifted(self.blocks + (together - 1), 1 - together.bit_length())) as chunk:
+            first = let(chunk * together)
+            count = let(tir.minimum(self.blocks - first, tir.i32(together)))
+            self.prepare(first * per, count * per)
+            with loop(0, count) as i:
+                block = let(first + i)
+                rows = self.block(block)
+                with _maybe_loop(per) as unit:
+                    self.unit(rows, unit, block * per + unit, i * per + unit)
 
     def units(self, rows: list[_Block], block: Expr) -> None:
         """Adds a super-block."""

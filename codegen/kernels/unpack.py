@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from llmc.codegen.kernels import unpack_grid, unpack_trits
+from llmc.codegen.kernels.unpack_grid import divided
 from llmc.codegen.tir import (
     Expr,
     View,
@@ -18,13 +20,18 @@ from llmc.codegen.tir import (
     load,
     lookup16,
     masked,
+    pick,
+    select,
     shape,
     shifted,
     shifted_right,
+    splat,
 )
-from llmc.ir.quant import BlockFormat, IntCodes
+from llmc.ir.quant import BlockFormat, IntCodes, Trits, Ue4m3
 from llmc.ir.tiles import DOT_BYTES, DOTS, ROWS, Plane, Planes, TileLayout
 from llmc.target import Isa
+
+_SHUFFLED = 4  # 32-bit lanes of the narrowest byte shuffle
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,12 @@ class Rows:
         return self.layout.format
 
     def d(self) -> Expr:
-        """f32 lanes."""
-        return self._halves(0)
+        """d * unit, f32 lanes."""
+        unit = const(self.format.unit, "float32", self.lanes)
+        if self.format.factor == "one":
+            return unit
+        d = self._halves(0) if self.format.factor == "f16" else self._power()
+        return d if self.format.unit == 1 else let(d * unit)
 
     def dmin(self) -> Expr:
         """f32 lanes, with the sign of the format's min."""
@@ -64,8 +75,10 @@ class Rows:
         return self._times_code(dmin, self.layout.min, self.layout.min_at, kind.codes, group)
 
     def dots(self, unit: Expr) -> list[Expr]:
-        """The codes of the 8 dot vectors of a unit, u8 x 4 lanes each; every stored byte is read once."""
-        planes = self.layout.codes
+        """The codes of the 8 dot vectors of a unit, u8 x 4 lanes each; the levels, as signed bytes, where a grid gives them."""
+        if self.format.grid is not None or isinstance(self.format.codes, Trits):
+            return [let(bits(self.dot(unit, i), "uint8")) for i in range(DOTS)]
+        planes = self.layout.codes  # every stored byte is read once
         stored = {
             (plane, j): let(self._bytes(self._plane(unit, plane) + i64(j * DOT_BYTES)))
             for plane in planes.planes
@@ -75,10 +88,16 @@ class Rows:
         return [let(_join(f)) for f in fields]
 
     def dot(self, unit: Expr, i: Expr) -> Expr:
-        """The codes of dot vector `i`, a loop variable, one byte per code: i32 lanes with four bytes in each."""
+        """As `dots` for dot vector `i`, a number or a loop variable: i32 lanes with four bytes in each."""
+        if self.format.grid is not None:
+            return unpack_grid.dot_levels(self, unit, i)
+        if isinstance(self.format.codes, Trits):
+            vector, power = unpack_trits.place(unit * DOTS + i)
+            at = self.start + i64(self.layout.codes_at) + i64(vector) * i64(DOT_BYTES)
+            return let(unpack_trits.digits(bits(self._bytes(at), "int32"), power))
         parts = []
         for plane in self.layout.codes.planes:
-            at = self._plane(unit, plane) + i64(_divided(i, plane.per)) * i64(DOT_BYTES)
+            at = self._plane(unit, plane) + i64(divided(i, plane.per)) * i64(DOT_BYTES)
             parts.append(_run(bits(self._bytes(at), "int32"), plane, i, every_byte=True))
         return let(_join(parts))
 
@@ -92,26 +111,40 @@ class Rows:
         stored = load(self.w, self.start + i64(at) + i64(self.first) * i64(2), 2 * self.lanes)
         return let(f16_to_f32(self.isa, bits(stored, "uint16")))
 
-    def _times_code(self, d: Expr, planes: Planes | None, at: int, kind: IntCodes | None, group: Expr) -> Expr:
+    def _power(self) -> Expr:
+        """2^(byte - 128), f32 lanes: the byte less one as an exponent; bytes 0 and 1 are below the smallest normal number."""
+        byte = let(convert(load(self.w, self.start + i64(self.first), self.lanes), "int32"))
+        half = select(byte < i32(2, self.lanes), shifted(byte + i32(1, self.lanes), 21), shifted(byte - i32(1, self.lanes), 23))
+        return let(bits(half, "float32"))
+
+    def _times_code(self, d: Expr, planes: Planes | None, at: int, kind: IntCodes | Ue4m3 | None, group: Expr) -> Expr:
         if planes is None or kind is None:
             return d
-        code = self._codes(planes, at, group)
-        if kind.offset:
-            code = code - i32(kind.offset, self.lanes)
-        return let(d * convert(code, "float32"))
+        code = self.codes(planes, at, group)
+        if isinstance(kind, Ue4m3):
+            return let(d * _ue4m3(let(code)))
+        return let(d * convert(_value(kind, code), "float32"))
 
-    def _codes(self, planes: Planes, at: int, group: Expr) -> Expr:
-        """The codes of a group, i32 lanes."""
+    def codes(self, planes: Planes, at: int, index: Expr) -> Expr:
+        """The codes of number `index` in planes from byte `at` of the block, i32 lanes."""
         parts = []
         for plane in planes.planes:
-            stored = self.start + i64(at + plane.offset) + i64(_divided(group, plane.per)) * i64(ROWS) + i64(self.first)
-            parts.append(_run(convert(load(self.w, stored, self.lanes), "int32"), plane, group, every_byte=False))
+            stored = self.start + i64(at + plane.offset) + i64(divided(index, plane.per)) * i64(ROWS) + i64(self.first)
+            parts.append(_run(convert(load(self.w, stored, self.lanes), "int32"), plane, index, every_byte=False))
         return _join(parts)
 
 
-def _divided(index: Expr, by: int) -> Expr:
-    """index // by for an index >= 0 and a power of two."""
-    return index // by if isinstance(index, int) else shifted(index, 1 - by.bit_length())
+def _value(kind: IntCodes, code: Expr) -> Expr:
+    """What codes stand for, i32 lanes."""
+    value = shifted(code, kind.step.bit_length() - 1)
+    return value - i32(kind.offset, shape(code)[1]) if kind.offset else value
+
+
+def _ue4m3(code: Expr) -> Expr:
+    """i32 lanes -> f32 lanes: the bits moved to where a float has them, and the exponent's bias from 7 to 127."""
+    lanes = shape(code)[1]
+    value = bits(shifted(masked(code, 127), 20), "float32") * const(2.0**120, "float32", lanes)
+    return select(code == i32(127, lanes), const(0.0, "float32", lanes), value)
 
 
 def _field(stored: Expr, plane: Plane, f: int) -> Expr:
@@ -152,32 +185,47 @@ class Operand:
 
 
 def operand(fmt: BlockFormat, isa: Isa) -> Operand:
-    """VNNI takes any unsigned byte, so signed levels are raised by 128; pmaddubsw would saturate, so there they stay signed."""
-    if fmt.codebook is None and fmt.codes.bits < 8:
-        return Operand(False, fmt.codes.offset, (1 << fmt.codes.bits) - 1)
-    return Operand(False, 128) if isa.dot == "vnni" else Operand(True)
+    """Levels are raised by a power of two to become unsigned. Where pmaddubsw would saturate with that they stay signed."""
+    low, high = fmt.span
+    offset = 1 << (-low - 1).bit_length() if low < 0 else 0
+    if isa.dot == "vnni" or high + offset <= 127:
+        return Operand(False, offset, high + offset)
+    return Operand(True)
 
 
 def dot_operands(fmt: BlockFormat, isa: Isa, codes: list[Expr]) -> list[Expr]:
-    """Codes as `operand` describes them: u8, or i8 where signed."""
+    """What `Rows.dots` gives as `operand` describes it: u8, or i8 where signed."""
     kind = operand(fmt, isa)
-    if fmt.codebook is not None:
-        table = [level + 128 if not kind.signed else level & 255 for level in fmt.codebook]
+    if fmt.grid is not None:
+        codes = [let(c + const(kind.offset, "uint8", shape(c)[1])) for c in codes]
+    elif fmt.codebook is not None:
+        table = [(level + kind.offset) & 255 for level in fmt.codebook]
         codes = [let(lookup16(table, c)) for c in codes]
     elif kind.signed:
         codes = [let(flipped(c, fmt.codes.offset)) for c in codes]
+    elif fmt.codes.step > 1:
+        codes = [let(shifted(c, fmt.codes.step.bit_length() - 1)) for c in codes]
     return [bits(c, "int8") for c in codes] if kind.signed else codes
 
 
 def decode(fmt: BlockFormat, isa: Isa, dot: Expr, i: int, scale: Expr, minimum: Expr | None) -> Expr:
-    """Weights of column i (0..3) of a dot vector, i32 lanes from `Rows.dot` -> f32 lanes, with the bits of `dequantize`."""
-    lanes = shape(dot)[1]
-    if fmt.codebook is not None:
-        level = shifted(shifted(dot, 24 - 8 * i), -24)  # the caller has looked the codes up: signed bytes
+    """Weights of column i (0..3) of a dot vector, i32 lanes from `levels_of` -> f32 lanes, with the bits of `dequantize`."""
+    if fmt.codebook is not None or fmt.grid is not None:
+        level = shifted(shifted(dot, 24 - 8 * i), -24)  # signed bytes
     else:
-        level = masked(shifted(dot, -8 * i), 0xFF) - i32(fmt.codes.offset, lanes)
+        level = _value(fmt.codes, masked(shifted(dot, -8 * i), 0xFF))
     weight = convert(level, "float32")
     return let(weight * scale) if minimum is None else let(fma(isa, weight, scale, minimum))
+
+
+def four_levels(fmt: BlockFormat, dot: Expr) -> Expr:
+    """The levels of a `Rows.dot` of one row, i32x4."""
+    if fmt.codebook is not None:
+        looked_up = lookup16([level & 255 for level in fmt.codebook], bits(splat(dot, _SHUFFLED), "uint8"))
+        return convert(pick(bits(looked_up, "int8"), range(4)), "int32")
+    if fmt.grid is not None:
+        return convert(bits(dot, "int8"), "int32")
+    return _value(fmt.codes, convert(bits(dot, "uint8"), "int32"))
 
 
 def levels_of(fmt: BlockFormat, dot: Expr) -> Expr:

@@ -4,8 +4,10 @@ A block format keeps a fixed number of weights in a fixed number of bytes, and e
 
     d * (scale - scale.offset) * (code - codes.offset)  +  sign * dmin * min
 
-with `codebook[code]` instead of `code - codes.offset` where there is a codebook. `d` and `dmin` are f16, one per block; scale and
-min are small integers, one per group of weights, or absent. Parts are the stored numbers, unpacked, before any arithmetic.
+with `codebook[code]` instead of `code - codes.offset` where there is a codebook, or a grid whose vectors give several weights at
+once. `d` and `dmin` are f16, one per block; scale and min are small integers, one per group of weights, or absent. Some formats
+differ in a fact: how `d` is stored (`factor`), what a code steps by, a `unit` that every weight is multiplied with. Parts are the
+stored numbers, unpacked, before any arithmetic.
 """
 
 from __future__ import annotations
@@ -18,18 +20,48 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llmc.ir.grid import Grid, Shift, Signs
+
 Bytes = NDArray[np.uint8]
 
 _STORED = {"f16": "<f2", "u8": "u1", "i8": "i1"}  # fields of whole bytes
 _PACKED = {"u4": 4, "u2": 2, "u1": 1}  # fields of several values per byte
+FACTOR_BYTES = {"f16": 2, "e8m0": 1, "one": 0}  # how d is stored; e8m0 is a power of two, 2^(byte - 128)
 
 
 @dataclass(frozen=True)
 class IntCodes:
-    """Unsigned integers of `bits` bits; a stored code stands for the value code - offset."""
+    """Unsigned integers of `bits` bits; a stored code stands for the value step * code - offset."""
 
     bits: int
     offset: int = 0
+    step: int = 1
+
+    def values(self, codes: NDArray[Any]) -> NDArray[np.int16]:
+        """codes of any shape -> i16, same shape."""
+        values: NDArray[np.int16] = codes.astype(np.int16) * np.int16(self.step) - np.int16(self.offset)
+        return values
+
+
+@dataclass(frozen=True)
+class Trits(IntCodes):
+    """Codes 0, 1 and 2, five in a byte: their base-3 number, first digit highest, as a fraction of 3^5 of 256, rounded up.
+    Multiplying the byte by 3 carries the digits out at the top, one by one."""
+
+    bits: int = 2
+
+
+@dataclass(frozen=True)
+class Ue4m3:
+    """Floats of 8 bits: a bit that is ignored, 4 of exponent (bias 7), 3 of mantissa; 127 stands for zero."""
+
+    bits: ClassVar[int] = 8
+
+    def values(self, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """codes of any shape -> f32, same shape."""
+        exponent, mantissa = codes.astype(np.int32) >> 3 & 15, (codes & 7).astype(np.float32)
+        normal = np.ldexp(np.float32(1) + mantissa / np.float32(8), exponent - 7)
+        return np.where(codes == 127, np.float32(0), np.where(exponent == 0, np.ldexp(mantissa, -9), normal))
 
 
 @dataclass(frozen=True)
@@ -73,15 +105,16 @@ class Field:
 class Parts:
     """The numbers of some blocks, unpacked; None where the format has no such number.
 
-    codes u8 [blocks, weights] in the order of K;  d f16 [blocks];  scale u8 [blocks, groups], raw codes;
-    dmin f16 [blocks];  min u8 [blocks, groups], raw codes.
+    codes u8 [blocks, weights] in the order of K, for a grid u16 [blocks, weights / width];  d f16 [blocks], or the u8 of e8m0;
+    scale u8 [blocks, groups], raw codes;  dmin f16 [blocks];  min u8 [blocks, groups], raw codes;  signs u8 [blocks, count].
     """
 
-    codes: Bytes
-    d: NDArray[np.float16]
+    codes: Bytes | NDArray[np.uint16]
+    d: NDArray[np.float16] | Bytes | None
     scale: Bytes | None = None
     dmin: NDArray[np.float16] | None = None
     min: Bytes | None = None
+    signs: Bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -99,10 +132,14 @@ class BlockFormat:
     layout: tuple[Field, ...]
     codes: IntCodes
     group: int
-    scale: IntCodes | None
+    scale: IntCodes | Ue4m3 | None
     min: Min | None
     codebook: tuple[int, ...] | None
     parts: Callable[[SimpleNamespace], Parts] = field(repr=False, compare=False)
+    factor: str = "f16"
+    unit: float = 1.0  # a power of two, so that products with it are exact
+    grid: Grid | None = None  # `codes` are its indices then
+    signs: Signs | Shift | None = None
 
     def __post_init__(self) -> None:
         total = sum(f.nbytes for f in self.layout)
@@ -112,11 +149,35 @@ class BlockFormat:
             raise ValueError(f"{self.name}: {self.weights} weights are no whole groups of {self.group}")
         if self.codebook is not None and len(self.codebook) != 1 << self.codes.bits:
             raise ValueError(f"{self.name}: {len(self.codebook)} codebook values for {self.codes.bits}-bit codes")
+        if self.factor not in FACTOR_BYTES:
+            raise ValueError(f"{self.name}: a block's factor is stored as one of {[*FACTOR_BYTES]}, not {self.factor}")
+        if self.grid is not None and self.grid.bits != self.codes.bits:
+            raise ValueError(f"{self.name}: a grid of {self.grid.bits} bits for {self.codes.bits}-bit codes")
+        if self.signs is not None and self.grid is None:
+            raise ValueError(f"{self.name}: signs belong to a grid")
 
     @property
     def groups(self) -> int:
         """Groups per block."""
         return self.weights // self.group
+
+    @property
+    def vector(self) -> int:
+        """Weights that one code stands for."""
+        return self.grid.width if self.grid else 1
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The lowest and the highest level a code can stand for."""
+        if self.grid is not None:
+            low, high = min(self.grid.values), max(self.grid.values)
+            if isinstance(self.signs, Shift):
+                return min(low, low + self.signs.by), max(high, high + self.signs.by)
+            return (min(low, -high), max(high, -low)) if self.signs else (low, high)
+        if self.codebook is not None:
+            return min(self.codebook), max(self.codebook)
+        last = 2 if isinstance(self.codes, Trits) else (1 << self.codes.bits) - 1
+        return -self.codes.offset, self.codes.step * last - self.codes.offset
 
     @property
     def bits_per_weight(self) -> float:
@@ -205,6 +266,12 @@ def joined(low: Bytes, high: Bytes, at: int) -> Bytes:
     return low | high * np.uint8(1 << at)
 
 
+def trit(stored: Bytes, digit: int) -> Bytes:
+    """Digit 0..4 of bytes that hold trits."""
+    digits: Bytes = ((stored * np.uint8(3**digit)).astype(np.uint16) * np.uint16(3) >> np.uint16(8)).astype(np.uint8)
+    return digits
+
+
 def excess_128(values: NDArray[np.int8]) -> Bytes:
     """Signed bytes as unsigned codes with offset 128."""
     return values.view(np.uint8) ^ np.uint8(128)
@@ -219,27 +286,41 @@ def dequantize(fmt: Format, raw: Bytes) -> NDArray[np.float32]:
         if isinstance(fmt, DenseFormat):
             return _decode_dense(fmt, raw)
         p = split(fmt, raw)
-        weights = levels(fmt, p.codes).astype(np.float32).reshape(-1, fmt.groups, fmt.group)
-        weights *= _per_group(p.d, p.scale, fmt.scale)[:, :, None]
+        weights = levels(fmt, p).astype(np.float32).reshape(-1, fmt.groups, fmt.group)
+        weights *= _per_group(_factor(fmt, p), p.scale, fmt.scale)[:, :, None]
         if fmt.min is not None:
             assert p.dmin is not None
-            weights += np.float32(fmt.min.sign) * _per_group(p.dmin, p.min, fmt.min.codes)[:, :, None]
+            weights += np.float32(fmt.min.sign) * _per_group(p.dmin.astype(np.float32), p.min, fmt.min.codes)[:, :, None]
     return weights.reshape(-1)
 
 
-def levels(fmt: BlockFormat, codes: Bytes) -> NDArray[np.int16]:
-    """The integer each code stands for, before scaling. codes u8, any shape -> i16, same shape."""
+def levels(fmt: BlockFormat, parts: Parts) -> NDArray[np.int16]:
+    """The integer each weight is before scaling: i16 [blocks, weights]."""
     if fmt.codebook is not None:
-        return np.array(fmt.codebook, np.int16)[codes]
-    return codes.astype(np.int16) - np.int16(fmt.codes.offset)
+        return np.array(fmt.codebook, np.int16)[parts.codes]
+    if fmt.grid is None:
+        return fmt.codes.values(parts.codes)
+    chosen = fmt.grid.table.astype(np.int16)[parts.codes].reshape(-1, fmt.weights)
+    if fmt.signs is None:
+        return chosen
+    assert parts.signs is not None
+    return fmt.signs.apply(chosen, parts.signs)
 
 
-def _per_group(d: NDArray[np.float16], codes: Bytes | None, kind: IntCodes | None) -> NDArray[np.float32]:
-    """d f16 [blocks], codes u8 [blocks, groups] -> f32 [blocks, groups], or [blocks, 1] where there are no codes."""
-    per_block = d.astype(np.float32)[:, None]
+def _factor(fmt: BlockFormat, parts: Parts) -> NDArray[np.float32]:
+    """d * unit as f32 [blocks]."""
+    if parts.d is None:
+        return np.full(len(parts.codes), fmt.unit, np.float32)
+    if fmt.factor == "e8m0":
+        return np.ldexp(np.float32(fmt.unit), parts.d.astype(np.int32) - 128)
+    return parts.d.astype(np.float32) * np.float32(fmt.unit)
+
+
+def _per_group(d: NDArray[np.float32], codes: Bytes | None, kind: IntCodes | Ue4m3 | None) -> NDArray[np.float32]:
+    """d f32 [blocks], codes u8 [blocks, groups] -> f32 [blocks, groups], or [blocks, 1] where there are no codes."""
     if codes is None or kind is None:
-        return per_block
-    return per_block * (codes.astype(np.int16) - np.int16(kind.offset)).astype(np.float32)
+        return d[:, None]
+    return d[:, None] * kind.values(codes).astype(np.float32)
 
 
 def _decode_dense(fmt: DenseFormat, raw: Bytes) -> NDArray[np.float32]:

@@ -3,15 +3,17 @@
 A weight W[N, K] is stored [row tile][block of columns]. A lane of a vector is a row, so that a kernel unpacks and multiplies
 without moving data between lanes. Inside one (row tile, block), 16 * format.nbytes bytes:
 
-    d         16 x f16, by row
+    d         16 x f16 (or e8m0), by row, where blocks have one
     dmin      16 x f16, where the format has mins
     scale     one code per group and row, in planes of 16-byte vectors, where it has scale codes
     min       the same for the codes of mins
-    codes     for each unit of 32 columns, 8 dot vectors of 64 bytes, in planes
+    codes     for each unit of 32 columns, 8 dot vectors of 64 bytes, in planes; or the dot vectors of the block as trits
+              of a grid: one code per vector of columns and row, in planes of 16-byte vectors, then the same for the signs
 
 Dot vector j of a unit holds at byte row * 4 + i the code of column 4j + i: four consecutive columns of each row, the operand of
 a four-way byte dot product. *Planes* store n byte vectors of `bits`-wide codes densely: codes are split into runs of 8, 4, 2 or 1
-bits, low bits first, and a run of width w packs 8/w neighbouring vectors into one, the first in its low bits.
+bits, low bits first, and a run of width w packs 8/w neighbouring vectors into one, the first in its low bits. Trits pack five
+neighbouring vectors into one.
 
 Dense formats are stored [row tile][column][16 rows]. Rows are padded to 16 with zero bytes before packing; K has no padding.
 """
@@ -24,14 +26,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, Parts, split
+from llmc.ir.quant import FACTOR_BYTES, BlockFormat, Bytes, DenseFormat, Format, Parts, Trits, split, trit
 
 ROWS = 16  # per tile
 UNIT = 32  # columns
 DOTS = 8  # dot vectors of a unit
 DOT_BYTES = 4 * ROWS
 
-_RUNS = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 8: (8,)}
+TRITS = 5  # in a byte
+
+_RUNS = {
+    1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,), 9: (8, 1), 10: (8, 2), 11: (8, 2, 1),
+}  # fmt: skip
 _CHUNK_WEIGHTS = 1 << 19  # packed at a time: stays in the second-level cache
 
 
@@ -78,7 +84,7 @@ class TileLayout:
     format: BlockFormat
 
     def __post_init__(self) -> None:
-        assert self.codes_at + self.units * self.codes.nbytes == self.nbytes, self.format.name
+        assert self.signs_at + (self.signs.nbytes if self.signs else 0) == self.nbytes, self.format.name
 
     @property
     def nbytes(self) -> int:
@@ -90,7 +96,7 @@ class TileLayout:
 
     @property
     def dmin_at(self) -> int:
-        return 2 * ROWS
+        return FACTOR_BYTES[self.format.factor] * ROWS
 
     @cached_property
     def scale(self) -> Planes | None:
@@ -104,8 +110,15 @@ class TileLayout:
 
     @cached_property
     def codes(self) -> Planes:
-        """Of one unit."""
+        """Of one unit; the indices of a grid are those of the whole block."""
+        if self.format.grid is not None:
+            return Planes(self.format.codes.bits, self.format.weights // self.format.vector, ROWS)
         return Planes(self.format.codes.bits, DOTS, DOT_BYTES)
+
+    @cached_property
+    def signs(self) -> Planes | None:
+        kind = self.format.signs
+        return Planes(kind.bits, kind.count(self.format.weights), ROWS) if kind else None
 
     @property
     def scale_at(self) -> int:
@@ -118,6 +131,12 @@ class TileLayout:
     @property
     def codes_at(self) -> int:
         return self.min_at + (self.min.nbytes if self.min else 0)
+
+    @property
+    def signs_at(self) -> int:
+        if isinstance(self.format.codes, Trits):
+            return self.codes_at + -(-self.units * DOTS // TRITS) * DOT_BYTES
+        return self.codes_at + self.codes.nbytes * (1 if self.format.grid else self.units)
 
 
 def row_tiles(n: int) -> int:
@@ -158,38 +177,78 @@ def _pack_blocks(layout: TileLayout, rows: Bytes) -> Bytes:
     parts = split(fmt, np.ascontiguousarray(rows))
     tiles, blocks = len(rows) // ROWS, rows.shape[1] // fmt.nbytes
     out = np.empty((tiles, blocks, layout.nbytes), np.uint8)
-    _by_row(out, 0, parts.d)
+    if parts.d is not None:
+        _by_row(out, 0, parts.d)
     if parts.dmin is not None:
         _by_row(out, layout.dmin_at, parts.dmin)
-    for planes, at, codes in ((layout.scale, layout.scale_at, parts.scale), (layout.min, layout.min_at, parts.min)):
+    grid = parts.codes if fmt.grid else None
+    for planes, at, codes in (
+        (layout.scale, layout.scale_at, parts.scale), (layout.min, layout.min_at, parts.min),
+        (layout.codes, layout.codes_at, grid), (layout.signs, layout.signs_at, parts.signs),
+    ):  # fmt: skip
         if planes is not None and codes is not None:
             vectors = codes.reshape(tiles, ROWS, blocks, planes.count)
             _write_planes(out[:, :, at : at + planes.nbytes], planes, vectors)
-    words = parts.codes.view(np.uint32).reshape(tiles, ROWS, blocks * layout.units, DOTS)
-    units = np.empty((tiles, blocks * layout.units, layout.codes.nbytes), np.uint8)
-    _write_planes(units, layout.codes, words)
-    out[:, :, layout.codes_at :] = units.reshape(tiles, blocks, -1)
+    if grid is None:
+        out[:, :, layout.codes_at :] = _pack_codes(layout, parts.codes, tiles, blocks)
     return out.reshape(-1)
 
 
-def _by_row(out: Bytes, at: int, values: NDArray[np.float16]) -> None:
-    """values f16 [16 t * blocks], by row, to bytes at.. of out [t, blocks, nbytes]."""
+def _pack_codes(layout: TileLayout, codes: NDArray[Any], tiles: int, blocks: int) -> Bytes:
+    """codes u8, by row -> u8 [t, blocks, what they take]."""
+    if isinstance(layout.format.codes, Trits):
+        return _pack_trits(codes.reshape(tiles, ROWS, blocks, -1, 4))
+    words = codes.view(np.uint32).reshape(tiles, ROWS, blocks * layout.units, DOTS)
+    units = np.empty((tiles, blocks * layout.units, layout.codes.nbytes), np.uint8)
+    _write_planes(units, layout.codes, words)
+    return units.reshape(tiles, blocks, -1)
+
+
+def _pack_trits(codes: Bytes) -> Bytes:
+    """codes u8 [t, 16 rows, m, dot vectors, 4] -> u8 [t, m, bytes]."""
+    tiles, _, m, dots, _ = codes.shape
+    vectors = np.zeros((tiles, m, -(-dots // TRITS), TRITS, ROWS, 4), np.uint8)
+    vectors.reshape(tiles, m, -1, ROWS, 4)[:, :, :dots] = codes.transpose(0, 2, 3, 1, 4)
+    number = np.zeros_like(vectors[:, :, :, 0])
+    for digit in range(TRITS):
+        number = number * np.uint8(3) + vectors[:, :, :, digit]
+    return _FRACTION[number].reshape(tiles, m, -1)
+
+
+_FRACTION = np.array([-(-(n << 8) // 3**TRITS) for n in range(3**TRITS)], np.uint8)  # of 256, rounded up
+
+
+def _by_row(out: Bytes, at: int, values: NDArray[Any]) -> None:
+    """values f16 or u8 [16 t * blocks], by row, to bytes at.. of out [t, blocks, nbytes]."""
     tiles, blocks, _ = out.shape
-    out[:, :, at : at + 2 * ROWS].view("<f2")[:] = values.reshape(tiles, ROWS, blocks).transpose(0, 2, 1)
+    stored = out[:, :, at : at + values.itemsize * ROWS].view(values.dtype)
+    stored[:] = values.reshape(tiles, ROWS, blocks).transpose(0, 2, 1)
 
 
 def _write_planes(out: Bytes, planes: Planes, vectors: NDArray[Any]) -> None:
-    """vectors u8 or u32 [t, 16 rows, m, count], one code per byte -> out u8 [t, m, planes.nbytes]."""
+    """vectors [t, 16 rows, m, count], u8 or u32 of a code per byte, or u16 codes -> out u8 [t, m, planes.nbytes]."""
     tiles, _, m, count = vectors.shape
-    word = vectors.dtype.type
     for plane in planes.planes:
         stored = count // plane.per
-        run = vectors if plane.width == planes.bits else (vectors >> word(plane.at)) & _every_byte(word, (1 << plane.width) - 1)
+        run = _run(vectors, plane, planes.bits)
+        word = run.dtype.type
         packed = run[..., 0 :: plane.per]
         for f in range(1, plane.per):
             packed = packed | (run[..., f :: plane.per] << word(f * plane.width))
         size = stored * planes.vector
         out[:, :, plane.offset : plane.offset + size].view(word).reshape(tiles, m, stored, ROWS)[:] = packed.transpose(0, 2, 3, 1)
+
+
+def _run(vectors: NDArray[Any], plane: Plane, bits: int) -> NDArray[Any]:
+    """The bits of a plane, in the lowest of each byte: u8 or u32."""
+    word, mask = vectors.dtype.type, (1 << plane.width) - 1
+    if word is np.uint16:
+        shifted: Bytes = (vectors >> word(plane.at)).astype(np.uint8)
+        return shifted & np.uint8(mask)
+    if plane.width == bits:
+        return vectors
+    run: NDArray[Any] = (vectors >> word(plane.at)) & _every_byte(word, mask)
+    return run
 
 
 def _every_byte(word: type[Any], value: int) -> Any:
@@ -205,15 +264,38 @@ def unpack(fmt: Format, packed: Bytes, n: int, k: int) -> Parts | NDArray[Any]:
         return elements.reshape(tiles * ROWS, k)[:n]
     layout = TileLayout(fmt)
     blocks = packed.reshape(tiles, -1, layout.nbytes)
-    units = np.ascontiguousarray(blocks[:, :, layout.codes_at :]).reshape(tiles, -1, layout.codes.nbytes)
-    codes = _read_planes(units, layout.codes).reshape(tiles, -1, DOTS, ROWS, 4).transpose(0, 3, 1, 2, 4)
     return Parts(
-        codes=_rows(codes, n, fmt.weights),
-        d=_halves(blocks, 0, n),
+        codes=_codes(blocks, layout, n),
+        d=_factors(blocks, fmt.factor, n),
         scale=_codes_by_row(blocks, layout.scale, layout.scale_at, n),
         dmin=_halves(blocks, layout.dmin_at, n) if fmt.min else None,
         min=_codes_by_row(blocks, layout.min, layout.min_at, n),
+        signs=_codes_by_row(blocks, layout.signs, layout.signs_at, n),
     )
+
+
+def _codes(blocks: Bytes, layout: TileLayout, n: int) -> NDArray[Any]:
+    """The codes of weights, [blocks of rows, codes per block]."""
+    tiles, fmt = len(blocks), layout.format
+    if fmt.grid is not None:
+        indices = _codes_by_row(blocks, layout.codes, layout.codes_at, n)
+        assert indices is not None
+        found: NDArray[np.uint16] = indices.astype(np.uint16)
+        return found
+    stored = np.ascontiguousarray(blocks[:, :, layout.codes_at :])
+    if isinstance(fmt.codes, Trits):
+        vectors = stored.reshape(tiles, blocks.shape[1], -1, 1, DOT_BYTES)
+        digits = np.concatenate([trit(vectors, digit) for digit in range(TRITS)], axis=3)
+        codes = digits.reshape(tiles, blocks.shape[1], -1, DOT_BYTES)[:, :, : fmt.weights // 4]
+    else:
+        codes = _read_planes(stored.reshape(tiles, -1, layout.codes.nbytes), layout.codes)
+    return _rows(codes.reshape(tiles, -1, DOTS, ROWS, 4).transpose(0, 3, 1, 2, 4), n, fmt.weights)
+
+
+def _factors(blocks: Bytes, factor: str, n: int) -> NDArray[np.float16] | Bytes | None:
+    if factor == "one":
+        return None
+    return _halves(blocks, 0, n) if factor == "f16" else _rows(blocks[:, :, :ROWS].transpose(0, 2, 1), n, 1).reshape(-1)
 
 
 def _halves(blocks: Bytes, at: int, n: int) -> NDArray[np.float16]:
@@ -221,7 +303,7 @@ def _halves(blocks: Bytes, at: int, n: int) -> NDArray[np.float16]:
     return _rows(values.transpose(0, 2, 1), n, 1).reshape(-1)
 
 
-def _codes_by_row(blocks: Bytes, planes: Planes | None, at: int, n: int) -> Bytes | None:
+def _codes_by_row(blocks: Bytes, planes: Planes | None, at: int, n: int) -> Any:
     if planes is None:
         return None
     codes = _read_planes(np.ascontiguousarray(blocks[:, :, at : at + planes.nbytes]), planes)
@@ -233,14 +315,15 @@ def _rows(by_tile: NDArray[Any], n: int, width: int) -> NDArray[Any]:
     return by_tile.reshape(by_tile.shape[0] * ROWS, -1)[:n].reshape(-1, width)
 
 
-def _read_planes(stored: Bytes, planes: Planes) -> Bytes:
-    """stored u8 [t, m, planes.nbytes] -> codes u8 [t, m, count, vector]."""
+def _read_planes(stored: Bytes, planes: Planes) -> NDArray[Any]:
+    """stored u8 [t, m, planes.nbytes] -> codes u8, or u16 where they are wider, [t, m, count, vector]."""
     tiles, m, _ = stored.shape
-    codes = np.zeros((tiles, m, planes.count, planes.vector), np.uint8)
+    word: type[Any] = np.uint8 if planes.bits <= 8 else np.uint16
+    codes = np.zeros((tiles, m, planes.count, planes.vector), word)
     for plane in planes.planes:
         size = planes.count // plane.per * planes.vector
         run = stored[:, :, plane.offset : plane.offset + size].reshape(tiles, m, -1, planes.vector)
         for f in range(plane.per):
             field = (run >> np.uint8(f * plane.width)) & np.uint8((1 << plane.width) - 1)
-            codes[:, :, f :: plane.per] |= field << np.uint8(plane.at)
+            codes[:, :, f :: plane.per] |= field.astype(word) << word(plane.at)
     return codes

@@ -15,22 +15,22 @@ from llmc.codegen.kernels.activations import Quantised, quantise, sums
 from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear, reference
 from llmc.frontend.quant import FORMATS
-from llmc.ir.quant import BlockFormat, Bytes, Format, dequantize
+from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, dequantize
 from llmc.ir.tiles import pack, row_tiles
 from llmc.target import ISAS, Isa
 from tests.codegen.weights import extreme_weight, random_weight
 from tests.tolerance import F32_SUM, Q8_SUM, assert_sum_close
 
 BLOCKS = [f for f in FORMATS.values() if isinstance(f, BlockFormat)]
-REPRESENTATIVE = [Linear(FORMATS[name], "q8", p) for name in ("q4_0", "q4_k", "q6_k") for p in WIDTHS] + [
+REPRESENTATIVE = [Linear(FORMATS[name], "q8", p) for name in ("q4_0", "q4_k", "q6_k", "iq2_s") for p in WIDTHS] + [
     Linear(FORMATS[name], "f32", p) for name in ("f16", "q4_k") for p in WIDTHS
 ]
-EVERY_FORMAT = [Linear(f, "q8", p) for f in BLOCKS for p in (1, 16)] + [
-    Linear(f, "f32", p) for f in FORMATS.values() for p in (1, 16)
+EVERY_FORMAT = [Linear(f, "q8", p) for f in BLOCKS for p in ((16,) if f.grid else (1, 16))] + [
+    Linear(f, "f32", p) for f in FORMATS.values() for p in ((1,) if isinstance(f, BlockFormat) else (1, 16))
 ]
 SPECS = list(dict.fromkeys([*EVERY_FORMAT, *REPRESENTATIVE]))
 FAMILIES = [[s for s in REPRESENTATIVE if (s.format.name, s.acts) == key] for key in
-            (("q4_0", "q8"), ("q4_k", "q8"), ("q6_k", "q8"), ("f16", "f32"), ("q4_k", "f32"))]  # fmt: skip
+            (("q4_0", "q8"), ("q4_k", "q8"), ("q6_k", "q8"), ("iq2_s", "q8"), ("f16", "f32"), ("q4_k", "f32"))]  # fmt: skip
 
 Range = tuple[int, int]
 Guard = Callable[[NDArray[Any]], NDArray[Any]]
@@ -88,7 +88,10 @@ def random_case(spec: Linear, n: int, k: int, tokens: int, *, bias: bool = True,
 
 def columns(fmt: Format) -> tuple[int, int]:
     """One block, and an odd number of blocks beyond what the kernel prepares at once."""
-    return (256, 3 * 256) if fmt.weights == 256 else (fmt.weights, 11 * 32 if fmt.weights == 32 else 37)
+    if isinstance(fmt, DenseFormat):
+        return 1, 37
+    together = 256 // fmt.weights
+    return fmt.weights, (together + (3 if together > 1 else 2)) * fmt.weights
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.symbol)
@@ -142,7 +145,11 @@ def test_empty_ranges_write_nothing(spec: Linear, isa: Isa, compiled: Any, guard
     assert np.isnan(c.run(compiled(spec, isa), guarded, (0, 2), (1, 1))).all()
 
 
-@pytest.mark.parametrize("spec", [Linear(FORMATS["q6_k"], "q8", 16), Linear(FORMATS["f16"], "f32", 1)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize(
+    "spec",
+    [Linear(FORMATS["q6_k"], "q8", 16), Linear(FORMATS["f16"], "f32", 1), Linear(FORMATS["iq2_s"], "q8", 16)],
+    ids=lambda s: s.symbol,
+)
 def test_an_object_exports_its_kernel_and_needs_nothing(spec: Linear, isa: Isa) -> None:
     (path,) = build_objects([spec], isa)
     assert _symbols(path, "--defined-only", "--extern-only") == {exported(spec, isa), "__extendhfsf2", "__truncsfhf2"}

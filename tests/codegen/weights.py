@@ -23,13 +23,20 @@ def dense(fmt: DenseFormat, values: NDArray[np.float32]) -> Bytes:
 
 
 def extreme_weight(fmt: BlockFormat, n: int, k: int, byte: int) -> Bytes:
-    """Every code and scale byte equal to `byte`, every f16 the largest there is, its sign alternating by block."""
+    """Every code and scale byte equal to `byte`, every factor the largest there is (2^15 as a power), its sign alternating by
+    block."""
     raw = np.full((n * k // fmt.weights, fmt.nbytes), byte, np.uint8)
     return with_scales(fmt, raw, lambda blocks: np.where(np.arange(blocks) % 2, -65504.0, 65504.0))
 
 
 def with_scales(fmt: BlockFormat, raw: Bytes, values: Callable[[int], NDArray[np.float64]]) -> Bytes:
-    """Replaces the f16 fields of raw u8 [blocks, nbytes] by values(blocks)."""
+    """Replaces the f16 fields of raw u8 [blocks, nbytes] by values(blocks), and the powers of two by ones as large."""
+    if fmt.factor == "e8m0":
+        raw[:, 0] = 128 + np.floor(np.log2(np.abs(values(len(raw)))))
+    if fmt.name == "iq1_m":  # its f16 lies in the top four bits of the last four words
+        halves = values(len(raw)).astype("<f2").view("<u2")
+        words = raw[:, -8:].view("<u2")
+        words[:] = words & 0x0FFF | (halves[:, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15) << 12
     offset = 0
     for field in fmt.layout:
         if field.dtype == "f16":

@@ -45,7 +45,7 @@ def test_dequantizes_with_offset_and_scale() -> None:
 
 def test_codebook_replaces_the_offset() -> None:
     fmt = declare(codes=IntCodes(4), codebook=tuple(range(100, 116)))
-    assert levels(fmt, np.array([[0, 15]], np.uint8)).tolist() == [[100, 115]]
+    assert levels(fmt, split(fmt, block(2.0, 0xF0, 0x32))).tolist() == [[100, 102, 115, 103]]
     assert dequantize(fmt, block(2.0, 0x10, 0x32)).tolist() == [200.0, 204.0, 202.0, 206.0]
 
 
