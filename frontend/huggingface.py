@@ -1,0 +1,175 @@
+"""Opens a Hugging Face model directory: config.json, model.safetensors or the shards that model.safetensors.index.json names.
+
+Nothing of the directory is executed: remote code (auto_map) and pickles are refused. Keys are those of config.json; a key of an
+object inside it is called by its path, `rope_scaling.factor`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.frontend.checkpoint import Checkpoint, Tensor, Value, quoted
+from llmc.frontend.json_file import json_kind, read_json
+from llmc.frontend.quant import FORMATS
+from llmc.frontend.safetensors import Shard, Stored, read_shard
+from llmc.ir.quant import Format
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+QUANTIZATION: Final = "quantization_config"
+MAX_CONFIG: Final = 16 << 20
+MAX_INDEX: Final = 64 << 20
+MAX_KEYS: Final = 1 << 16
+
+# What else decides what an artifact does: part of its source's hash.
+BESIDE: Final = (
+    "generation_config.json", "quantize_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
+
+DENSE: Final[Mapping[str, Format]] = {"F32": FORMATS["f32"], "F16": FORMATS["f16"], "BF16": FORMATS["bf16"]}
+PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB", ".absmax")  # only in quantised models
+BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq")  # computed from the config; old files store it beside the weights
+
+
+class HuggingFace(Checkpoint):
+    """A model directory. `config` is config.json, parsed."""
+
+    container = "safetensors"
+    integers_are_numbers = True
+    architecture_key = "architectures"
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
+        self.config = config
+        self.folder = folder
+        super().__init__([*(s.path for s in shards), *beside], [s.data for s in shards], flatten(config), tensors)
+        self.path = folder
+
+    @property
+    def key_file(self) -> str:
+        return CONFIG
+
+    def _architecture(self) -> str:
+        names = self.strings(self.architecture_key)
+        if len(names) != 1:
+            raise self.wrong(self.architecture_key, f"names {len(names)} classes, expected one")
+        return names[0]
+
+
+def is_model_directory(path: Path) -> bool:
+    return path.is_dir() and (path / CONFIG).exists()
+
+
+def read_huggingface(folder: Path) -> HuggingFace:
+    """Opens a model directory. Raises MalformedFileError where a file contradicts itself or another, UnsupportedModelError for
+    what llmc does not read, UsageError where a file cannot be opened. Messages name the file and the key or tensor.
+    """
+    config = read_json(folder / CONFIG, MAX_CONFIG)
+    _refuse_remote_code(config)
+    _refuse_quantization(config)
+    shards = _read_shards(folder)
+    stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
+    tied = config.get("tie_word_embeddings", False) is True
+    names = [name for name in stored if not (tied and name == "lm_head.weight")]
+    return HuggingFace(folder, shards, config, {name: _tensor(shards[stored[name].file], stored[name]) for name in names})
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; arrays of numbers become numpy arrays. The quantization is left out."""
+    keys: dict[str, Value] = {}
+    for name, value in config.items():
+        if prefix + name == QUANTIZATION:
+            continue
+        found = flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: _value(value)}
+        twice = found.keys() & keys.keys()
+        if twice or len(keys) + len(found) > MAX_KEYS:
+            why = f"key {quoted(min(twice))} is there twice" if twice else f"more than {MAX_KEYS} keys"
+            raise MalformedFileError(f"{CONFIG}: {why}")
+        keys |= found
+    return keys
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, list) and value and {type(x) for x in value} <= {int, float}:
+        if all(isinstance(x, int) and abs(x) < 1 << 63 for x in value):
+            return np.array(value, np.int64)
+        if any(isinstance(x, float) for x in value) and all(abs(x) < 1 << 64 for x in value):
+            return np.array(value, np.float64)
+    return value  # type: ignore[no-any-return]  # what JSON gives
+
+
+def _refuse_remote_code(config: Mapping[str, Any]) -> None:
+    if config.get("auto_map"):
+        raise UnsupportedModelError(
+            f"{CONFIG}: key auto_map says that architectures {config.get('architectures')} are code of the model's own",
+            hint="llmc executes nothing from a checkpoint; where the class is one of transformers', remove the key",
+        )
+
+
+def _refuse_quantization(config: Mapping[str, Any]) -> None:
+    quantization = config.get(QUANTIZATION)
+    if quantization is None:
+        return
+    if not isinstance(quantization, dict):
+        raise MalformedFileError(f"{CONFIG}: key {QUANTIZATION} is {json_kind(quantization)}, expected an object")
+    method, bits, group = (quantization.get(key) for key in ("quant_method", "bits", "group_size"))
+    raise UnsupportedModelError(
+        f"{CONFIG}: {QUANTIZATION} has quant_method {quoted(str(method))} (bits {bits!r:.20}, group_size {group!r:.20}), "
+        "which llmc cannot compile",
+        hint="llmc compiles directories of F32, F16 and BF16 weights, and quantised GGUF files",
+    )
+
+
+def _read_shards(folder: Path) -> list[Shard]:
+    """The weights: one file, or all those of an index, each tensor in the file that the index says."""
+    if (folder / WEIGHTS).exists():
+        return [read_shard(folder / WEIGHTS, 0)]
+    if not (folder / INDEX).exists():
+        pickles = sorted(p.name for p in folder.glob("pytorch_model*.bin"))
+        hint = f"{pickles[0]} is a pickle, which is a program; convert it" if pickles else None
+        raise MalformedFileError(f"{WEIGHTS} is missing, and there is no {INDEX}", hint=hint)
+    places = _read_index(folder)
+    names = sorted(set(places.values()))
+    shards = [read_shard(folder / name, i) for i, name in enumerate(names)]
+    for name, place in places.items():
+        if name not in shards[names.index(place)].tensors:
+            raise MalformedFileError(f"{INDEX}: tensor {quoted(name)} is not in {place}")
+    for shard in shards:
+        strangers = [name for name in shard.tensors if places.get(name) != shard.path.name]
+        if strangers:
+            raise MalformedFileError(f"{INDEX}: tensor {quoted(strangers[0])} of {shard.path.name} is not where the index says")
+    return shards
+
+
+def _read_index(folder: Path) -> dict[str, str]:
+    """Tensor name -> name of a file in the directory."""
+    places = read_json(folder / INDEX, MAX_INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise MalformedFileError(f"{INDEX}: key weight_map is {json_kind(places)}, expected an object that is not empty")
+    for name, place in places.items():
+        if not isinstance(place, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", place):
+            shown = place if isinstance(place, str) else repr(place)
+            raise MalformedFileError(
+                f"{INDEX}: weight_map sends {quoted(name)} to {quoted(shown)}, which is no name of a safetensors file"
+            )
+        if not (folder / place).is_file():
+            raise MalformedFileError(f"{INDEX}: weight_map names {place}, which is missing")
+    return places
+
+
+def _tensor(shard: Shard, stored: Stored) -> Tensor:
+    fmt = DENSE.get(stored.dtype)
+    if fmt is None:
+        what = f"{shard.path.name}: tensor {stored.name} has dtype {stored.dtype}"
+        if stored.name.endswith(PACKED):
+            raise MalformedFileError(f"{what}, as in quantised models, but {CONFIG} has no {QUANTIZATION}")
+        raise UnsupportedModelError(f"{what}, which llmc cannot read; it reads {', '.join(DENSE)}")
+    return Tensor(stored.name, fmt, stored.shape, stored.file, stored.offset, stored.nbytes)

@@ -1,0 +1,96 @@
+"""How config.json says that heads rotate. Old files have `rope_theta` and `rope_scaling`, new ones one `rope_parameters`.
+
+Reference: transformers, modeling_rope_utils.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
+from llmc.frontend.rope import RopeScaling, yarn_mscale
+
+KINDS: Final = ("default", "linear", "llama3", "yarn")
+MAX_CONTEXT: Final = (1 << 32) - 1
+
+
+def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int) -> tuple[int, float, RopeScaling]:
+    """(features of a head that rotate, base, scaling). Raises MalformedFileError or UnsupportedModelError naming the key."""
+    keys = _RopeKeys(checkpoint)
+    base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", 10000.0, low=1e-3, high=1e12))
+    share = keys.number("partial_rotary_factor", 0.0, 1.0, checkpoint.number("partial_rotary_factor", 1.0, low=0.0, high=1.0))
+    dims = int(head_dim * share)
+    if dims % 2:
+        raise MalformedFileError(f"{checkpoint.key_file}: partial_rotary_factor {share} makes an odd number of features rotate")
+    return dims, base, _scaling(keys, context)
+
+
+@dataclass(frozen=True)
+class _RopeKeys:
+    """The keys of the object that describes rotation."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def prefix(self) -> str:
+        new = any(key.startswith("rope_parameters.") for key in self.checkpoint.keys)
+        return "rope_parameters." if new else "rope_scaling."
+
+    def number(self, key: str, low: float, high: float, default: float | Required = REQUIRED) -> float:
+        return self.checkpoint.number(self.prefix + key, default, low=low, high=high)
+
+    def length(self, default: int | Required = REQUIRED) -> int:
+        return self.checkpoint.integer(f"{self.prefix}original_max_position_embeddings", 1, MAX_CONTEXT, default)
+
+    def factor(self) -> float:
+        return self.number("factor", 1.0, 1e6)
+
+
+def _scaling(keys: _RopeKeys, context: int) -> RopeScaling:
+    nested = [key for key in keys.checkpoint.keys if key.startswith(keys.prefix) and "." in key.removeprefix(keys.prefix)]
+    if nested:
+        raise UnsupportedModelError(f"{keys.checkpoint.key_file}: {quoted(nested[0])}: llmc compiles one rotation for all layers")
+    old = keys.checkpoint.string(f"{keys.prefix}type", "default")
+    kind = keys.checkpoint.string(f"{keys.prefix}rope_type", old)
+    if kind == "default":
+        return RopeScaling()
+    if kind == "linear":
+        return RopeScaling("linear", keys.factor())
+    if kind == "llama3":
+        return _llama3(keys)
+    if kind == "yarn":
+        return _yarn(keys, context)
+    raise UnsupportedModelError(
+        f"{keys.checkpoint.key_file}: {keys.prefix}rope_type is {quoted(kind)}; llmc can compile {', '.join(KINDS)}"
+    )
+
+
+def _llama3(keys: _RopeKeys) -> RopeScaling:
+    low, high = keys.number("low_freq_factor", 1e-6, 1e6), keys.number("high_freq_factor", 1e-6, 1e6)
+    if low >= high:
+        raise keys.checkpoint.wrong(f"{keys.prefix}low_freq_factor", f"is {low}, expected less than high_freq_factor {high}")
+    return RopeScaling("llama3", keys.factor(), original_context=keys.length(), low=low, high=high)
+
+
+def _yarn(keys: _RopeKeys, context: int) -> RopeScaling:
+    factor = keys.factor()
+    return RopeScaling(
+        "yarn",
+        factor,
+        original_context=keys.length(context),
+        beta_fast=keys.number("beta_fast", 1e-3, 1e6, 32.0),
+        beta_slow=keys.number("beta_slow", 1e-3, 1e6, 1.0),
+        magnitude=_magnitude(keys, factor),
+        truncate=keys.checkpoint.flag(f"{keys.prefix}truncate", True),
+    )
+
+
+def _magnitude(keys: _RopeKeys, factor: float) -> float | None:
+    """What cos and sin are multiplied by, where the config says it: outright, or as a quotient of two scales."""
+    given = keys.number("attention_factor", 0.0, 1e6, 0.0)
+    if given:
+        return given
+    scale, all_dims = keys.number("mscale", 0.0, 1e3, 0.0), keys.number("mscale_all_dim", 0.0, 1e3, 0.0)
+    return float(yarn_mscale(factor, scale) / yarn_mscale(factor, all_dims)) if scale and all_dims else None

@@ -1,0 +1,194 @@
+"""The tokenizer of a Hugging Face directory: tokenizer.json where it is byte-level BPE, else tokenizer.model; which tokens begin
+and end texts is said by tokenizer_config.json and generation_config.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.frontend import sentencepiece_model, tokenizer_json
+from llmc.frontend.checkpoint import quoted
+from llmc.frontend.json_file import json_kind, read_json
+from llmc.frontend.sentencepiece_model import read_sentencepiece
+from llmc.frontend.tokenizer_json import AddedToken, TokenizerJson, added_token, understand
+from llmc.frontend.tokenizer_vocabulary import BY_TYPE, Attribute, Attributes, Vocabulary
+
+CONFIG: Final = "tokenizer_config.json"
+MAX_JSON: Final = 64 << 20
+MAX_TEMPLATE: Final = 1 << 20
+ROLE_KEYS: Final = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "sep": "sep_token", "pad": "pad_token"}
+UNUSED_TEXT: Final = "<llmc▁unused▁{}>"  # rows of the embedding that no token has; ▁ keeps byte-level BPE from spelling it
+
+
+def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None) -> Vocabulary:
+    """The vocabulary of a model directory, completed to `size` tokens; `pre` overrides the pre-tokenizer.
+
+    Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming file and key, for one that
+    contradicts itself or has more than `size` tokens.
+    """
+    config, has_model = _optional(folder / CONFIG), (folder / sentencepiece_model.NAME).exists()
+    content = _optional(folder / tokenizer_json.NAME)
+    if content and (tokenizer_json.is_byte_level(content) or not has_model):
+        return _byte_level(folder, config, understand(content, pre), size)
+    if not has_model:
+        raise UnsupportedModelError(f"{tokenizer_json.NAME} and {sentencepiece_model.NAME} are missing: there is no tokenizer")
+    if pre is not None:
+        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
+    return _sentencepiece(folder, config, size)
+
+
+def chat_template(folder: Path) -> str | None:
+    """The Jinja text, unread: of chat_template.jinja, else of tokenizer_config.json, where several may have names."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        raw = path.read_bytes() if path.stat().st_size <= MAX_TEMPLATE else b"\0" * (MAX_TEMPLATE + 1)
+        try:
+            return _bounded(raw.decode(), path.name)
+        except UnicodeDecodeError:
+            raise MalformedFileError(f"{path.name}: not UTF-8") from None
+    template = _optional(folder / CONFIG).get("chat_template")
+    if isinstance(template, list):
+        named = {t["name"]: t.get("template") for t in template if isinstance(t, dict) and isinstance(t.get("name"), str)}
+        template = named.get("default")
+    if template is None:
+        return None
+    if not isinstance(template, str):
+        raise MalformedFileError(f"{CONFIG}: chat_template is {json_kind(template)}, expected a string")
+    return _bounded(template, f"{CONFIG}: chat_template")
+
+
+def _bounded(template: str, what: str) -> str:
+    if len(template) > MAX_TEMPLATE:
+        raise MalformedFileError(f"{what} is longer than {MAX_TEMPLATE} bytes")
+    return template
+
+
+def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size: int) -> Vocabulary:
+    added = _with_decoder(t.added, config)
+    texts, attributes = _complete(t.texts, added, size)
+    roles = _roles(folder, config, texts)
+    for role, ids in (("bos", t.before), ("eos", t.after)):
+        if len(ids) > 1:
+            raise UnsupportedModelError(f"{tokenizer_json.NAME}: post_processor adds {len(ids)} tokens on one side of a text")
+        if ids:
+            roles[role] = ids[0]
+    _mark_ends(folder, attributes, roles)
+    return Vocabulary(
+        "bpe", texts, attributes, roles,
+        add_bos=bool(t.before), add_eos=bool(t.after), add_space_prefix=False, clean_spaces=False,
+        pre=t.pre, merges=list(t.merges), **_strips(added),
+    )  # fmt: skip
+
+
+def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabulary:
+    model = read_sentencepiece(folder / sentencepiece_model.NAME)
+    added = _with_decoder((), config)
+    texts, attributes = _complete({i: piece.text for i, piece in enumerate(model.pieces)}, added, size)
+    attributes[: len(model.pieces)] = BY_TYPE[[piece.type for piece in model.pieces]]
+    _mark_added(attributes, added)
+    roles = {name: i for name, i in (("unknown", model.unknown), ("bos", model.bos), ("eos", model.eos)) if 0 <= i < size}
+    roles |= _roles(folder, config, texts)
+    _mark_ends(folder, attributes, roles)
+    scores = np.zeros(size, np.float32)
+    scores[: len(model.pieces)] = [piece.score for piece in model.pieces]
+    add_bos, add_eos = _flag(config, "add_bos_token", True), _flag(config, "add_eos_token", False)
+    for role, adds in (("bos", add_bos), ("eos", add_eos)):
+        if adds and role not in roles:
+            raise MalformedFileError(f"{CONFIG}: add_{role}_token is set, but there is no {role}_token")
+    return Vocabulary(
+        "spm", texts, attributes, roles,
+        add_bos=add_bos, add_eos=add_eos, add_space_prefix=_flag(config, "add_prefix_space", model.add_space_prefix),
+        clean_spaces=False, scores=scores, **_strips(added),
+    )  # fmt: skip
+
+
+def _with_decoder(added: Sequence[AddedToken], config: Mapping[str, Any]) -> list[AddedToken]:
+    """Added tokens of the tokenizer, and those that only tokenizer_config.json knows."""
+    decoder = config.get("added_tokens_decoder", {})
+    if not isinstance(decoder, dict):
+        raise MalformedFileError(f"{CONFIG}: added_tokens_decoder is {json_kind(decoder)}, expected an object")
+    known = {token.id for token in added}
+    more = (added_token(token, int(i) if re.fullmatch("[0-9]{1,8}", i) else None, CONFIG) for i, token in decoder.items())
+    return [*added, *(token for token in more if token.id not in known)]
+
+
+def _complete(known: Mapping[int, str], added: Sequence[AddedToken], size: int) -> tuple[list[str], Attributes]:
+    """(texts, attributes) of `size` tokens; ids without a token are unused."""
+    texts = {**known, **{token.id: token.text for token in added}}
+    if max(texts) >= size:
+        raise MalformedFileError(
+            f"the tokenizer has token {max(texts)} ({quoted(texts[max(texts)])}), but the embedding has {size} rows (vocab_size)"
+        )
+    attributes = np.full(size, Attribute.UNUSED, np.uint8)
+    attributes[list(texts)] = Attribute.NORMAL
+    _mark_added(attributes, added)
+    whole = [texts[i] if i in texts else UNUSED_TEXT.format(i) for i in range(size)]
+    if len(set(whole)) != size:
+        raise MalformedFileError(f"{CONFIG}: added_tokens_decoder gives a token that there is another id")
+    return whole, attributes
+
+
+def _mark_added(attributes: Attributes, added: Sequence[AddedToken]) -> None:
+    for token in added:
+        attributes[token.id] = Attribute.CONTROL if token.special else Attribute.USER_DEFINED
+
+
+def _strips(added: Sequence[AddedToken]) -> dict[str, frozenset[int]]:
+    return {
+        "strip_left": frozenset(token.id for token in added if token.strip_left),
+        "strip_right": frozenset(token.id for token in added if token.strip_right),
+    }
+
+
+def _roles(folder: Path, config: Mapping[str, Any], texts: Sequence[str]) -> dict[str, int]:
+    """Ids by role: tokens named in tokenizer_config.json, else the ids of generation_config.json and config.json."""
+    numbers = {text: i for i, text in enumerate(texts)}
+    roles: dict[str, int] = {}
+    for role, key in ROLE_KEYS.items():
+        given = config.get(key)
+        text = given.get("content") if isinstance(given, dict) else given
+        if text is not None and not isinstance(text, str):
+            raise MalformedFileError(f"{CONFIG}: {key} is {json_kind(given)}, expected a string")
+        if text is not None and text in numbers:
+            roles[role] = numbers[text]
+        elif role in ("bos", "eos"):
+            ids = [i for name in ("generation_config.json", "config.json") for i in _ids(folder / name, f"{key}_id", len(texts))]
+            if ids:
+                roles[role] = ids[0]
+    return roles
+
+
+def _mark_ends(folder: Path, attributes: Attributes, roles: Mapping[str, int]) -> None:
+    """Tokens that end a generation: eos, and all that generation_config.json and config.json name."""
+    files = ("generation_config.json", "config.json")
+    ends = {i for name in files for i in _ids(folder / name, "eos_token_id", len(attributes))}
+    for i in ends | {i for role, i in roles.items() if role == "eos"}:
+        attributes[i] |= Attribute.END_OF_GENERATION
+
+
+def _ids(path: Path, key: str, size: int) -> list[int]:
+    """The id or ids that a file gives for a key; none where it says nothing."""
+    value = _optional(path).get(key)
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    for i in ids:
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < size:
+            raise MalformedFileError(f"{path.name}: key {key} holds {i!r:.30}, expected ids from 0 to {size - 1}")
+    return ids
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    """The object in a file that need not be there."""
+    return read_json(path, MAX_JSON) if path.exists() else {}
+
+
+def _flag(config: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise MalformedFileError(f"{CONFIG}: {key} is {json_kind(value)}, expected a boolean")
+    return default if value is None else value
