@@ -5,6 +5,7 @@
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ KINDS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # general.file_type
 
 @dataclass(frozen=True)
 class Shape:
-    """One model. `heads * head_dim` is the width of the queries, `rope_scaled` adds Llama 3's frequency divisors."""
+    """One model. `heads * head_dim` is the width of the queries, `rope_scaled` adds Llama 3's frequency divisors.
+
+    experts > 0: every layer has that many feed-forward blocks of width `ffn`, a token passes through `used` of them.
+    """
 
     arch: str
     layers: int
@@ -39,19 +43,23 @@ class Shape:
     bias: bool = False
     rope_scaled: bool = False
     control: int = 16
+    experts: int = 0
+    used: int = 0
 
 
 SHAPES = {
     "tiny": Shape("llama", 4, 256, 8, 2, 32, 768, 4096, 4096, 10000.0, "llama-bpe"),
     "llama-1b": Shape("llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 500000.0, "llama-bpe", rope_scaled=True, control=256),
     "qwen-0.5b": Shape("qwen2", 24, 896, 14, 2, 64, 4864, 151936, 32768, 1000000.0, "qwen2", eps=1e-6, bias=True, control=293),
+    "tiny-moe": Shape("llama", 3, 256, 8, 2, 32, 512, 4096, 4096, 10000.0, "llama-bpe", experts=8, used=3),
+    "moe-1b": Shape("llama", 16, 2048, 32, 8, 64, 1024, 128256, 131072, 500000.0, "llama-bpe", control=256, experts=16, used=4),
     "mistral-7b": Shape("llama", 32, 4096, 32, 8, 128, 14336, 32000, 32768, 10000.0, "llama-bpe", tied=False),
 }
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """std None means all ones, "rope" the frequency divisors; vectors are always f32."""
+    """std None means all ones, "rope" the frequency divisors; vectors and routers are always f32."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,6 +68,10 @@ class Tensor:
     @property
     def weights(self) -> int:
         return int(np.prod(self.shape))
+
+    @property
+    def is_f32(self) -> bool:
+        return len(self.shape) == 1 or "ffn_gate_inp" in self.name
 
 
 def tensors(s: Shape) -> Iterator[Tensor]:
@@ -78,9 +90,12 @@ def tensors(s: Shape) -> Iterator[Tensor]:
                 yield Tensor(f"{block}attn_{part}.bias", (rows,), 0.02)
         yield Tensor(block + "attn_output.weight", (s.hidden, q), deep * q**-0.5)
         yield Tensor(block + "ffn_norm.weight", (s.hidden,), None)
-        yield Tensor(block + "ffn_gate.weight", (s.ffn, s.hidden), inner)
-        yield Tensor(block + "ffn_up.weight", (s.ffn, s.hidden), inner)
-        yield Tensor(block + "ffn_down.weight", (s.hidden, s.ffn), deep * s.ffn**-0.5)
+        if s.experts:
+            yield Tensor(block + "ffn_gate_inp.weight", (s.experts, s.hidden), inner)
+        many, name = ((s.experts,), "_exps.weight") if s.experts else ((), ".weight")
+        yield Tensor(block + "ffn_gate" + name, (*many, s.ffn, s.hidden), inner)
+        yield Tensor(block + "ffn_up" + name, (*many, s.ffn, s.hidden), inner)
+        yield Tensor(block + "ffn_down" + name, (*many, s.hidden, s.ffn), deep * s.ffn**-0.5)
     yield Tensor("output_norm.weight", (s.hidden,), None)
     if not s.tied:
         yield Tensor("output.weight", (s.vocab, s.hidden), inner)
@@ -97,7 +112,7 @@ def storage_of(s: Shape, t: Tensor, kind: str) -> Storage:
 
 
 def _more_bits(s: Shape, t: Tensor) -> bool:
-    if not t.name.endswith(("attn_v.weight", "ffn_down.weight")):
+    if not t.name.endswith(("attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight")):
         return False
     i, n = int(t.name.split(".")[1]), s.layers
     return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
@@ -105,7 +120,7 @@ def _more_bits(s: Shape, t: Tensor) -> bool:
 
 def _fitting(name: str, t: Tensor) -> Storage:
     """K-quants need rows of whole super-blocks; q4_k gives way to q5_0 and q6_k to q8_0."""
-    fits = t.shape[1] % STORAGE[name].weights == 0
+    fits = t.shape[-1] % STORAGE[name].weights == 0
     return STORAGE[name] if fits else STORAGE[{"q4_k": "q5_0", "q6_k": "q8_0"}[name]]
 
 
@@ -124,6 +139,7 @@ def metadata(name: str, s: Shape, kind: str) -> Metadata:
         "attention.head_count": s.heads, "attention.head_count_kv": s.kv_heads, "attention.layer_norm_rms_epsilon": s.eps,
         "rope.freq_base": s.theta, "rope.dimension_count": s.head_dim, "vocab_size": s.vocab,
     }  # fmt: skip
+    hyper |= {"expert_count": s.experts, "expert_used_count": s.used} if s.experts else {}
     general: Metadata = {
         "general.architecture": s.arch, "general.name": f"synthetic {name}", "general.file_type": KINDS[kind],
         "general.quantization_version": 2,
@@ -143,15 +159,15 @@ def make(name: str, kind: str, out: Path, seed: int = 1) -> None:
     plan = [*tensors(s)]
 
     def info(t: Tensor) -> TensorInfo:
-        if len(t.shape) == 1:
+        if t.is_f32:
             return TensorInfo(t.name, t.shape, F32_TYPE, 4 * t.weights)
         storage = storage_of(s, t, kind)
-        return TensorInfo(t.name, t.shape, storage.ggml_type, t.shape[0] * storage.row_bytes(t.shape[1]))
+        return TensorInfo(t.name, t.shape, storage.ggml_type, math.prod(t.shape[:-1]) * storage.row_bytes(t.shape[-1]))
 
     def data(t: Tensor) -> Iterator[memoryview | bytes]:
         if t.std == "rope":
             return iter([rope_divisors(s)])
-        if isinstance(t.std, float) and len(t.shape) == 2:
+        if isinstance(t.std, float) and not t.is_f32:
             return pools.tensor(t.name, storage_of(s, t, kind), t.weights, t.std)
         values = np.ones(t.weights) if t.std is None else np.random.default_rng(seed).normal(0, float(t.std), t.weights)
         return iter([values.astype(np.float32).tobytes()])
