@@ -113,14 +113,16 @@ class TestRoundTrip:
 
     def test_tensors_of_every_format(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
-        raw = {f.name: rng.integers(0, 60, (3, f.row_bytes(512)), np.uint8) for f in FORMATS.values()}
+        known = {t.value for t in gguf.GGMLQuantizationType}  # the package does not write Q2_0
+        formats = {f.name: f for f in FORMATS.values() if f.ggml_type in known}
+        raw = {f.name: rng.integers(0, 60, (3, f.row_bytes(512)), np.uint8) for f in formats.values()}
 
         def fill(w: gguf.GGUFWriter) -> None:
-            for name, fmt in FORMATS.items():
+            for name, fmt in formats.items():
                 w.add_tensor(f"{name}.weight", raw[name], raw_dtype=gguf.GGMLQuantizationType(fmt.ggml_type))
 
         with read_gguf(package_file(tmp_path / "m.gguf", fill)) as c:
-            for name, fmt in FORMATS.items():
+            for name, fmt in formats.items():
                 t = c.tensors[f"{name}.weight"]
                 assert (t.name, t.format, t.shape, t.file) == (f"{name}.weight", fmt, (3, 512), 0)
                 assert c.data(t.name).tobytes() == raw[name].tobytes()
