@@ -1,14 +1,40 @@
-"""Hyper-parameters of a decoder, read from a checkpoint's keys and checked before anything is built from them."""
+"""Hyper-parameters of a decoder, read from a checkpoint's keys and checked before anything is built from them.
+
+NAMES has the two names of each: under the architecture's prefix in GGUF, and in config.json. Messages name the file's own key.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
+from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
 from llmc.frontend.rope import RopeScaling
+from llmc.frontend.rope_config import huggingface_rope
 
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
+MAX_LENGTH = (1 << 32) - 1
+
+NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    "hidden": ("embedding_length", "hidden_size"),
+    "intermediate": ("feed_forward_length", "intermediate_size"),
+    "layers": ("block_count", "num_hidden_layers"),
+    "heads": ("attention.head_count", "num_attention_heads"),
+    "kv_heads": ("attention.head_count_kv", "num_key_value_heads"),
+    "head_dim": ("attention.key_length", "head_dim"),
+    "value_dim": ("attention.value_length", "v_head_dim"),
+    "context": ("context_length", "max_position_embeddings"),
+    "norm_eps": ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    "experts": ("expert_count", "num_local_experts"),
+    "attention_scale": ("attention.scale", "attention_multiplier"),
+    "embedding_scale": ("embedding_scale", "embedding_multiplier"),
+    "residual_scale": ("residual_scale", "residual_multiplier"),
+    "logit_scale": ("logit_scale", "logits_scaling"),
+}
+ACTIVATIONS: Final = ("silu", "swish")
+MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
 
 
 @dataclass(frozen=True)
@@ -33,49 +59,66 @@ class Config:
 
 
 def read_config(checkpoint: Checkpoint) -> Config:
-    """The config a GGUF decoder states. Raises MalformedFileError or UnsupportedModelError naming the key."""
-    arch = checkpoint.architecture
-    reader = _Keys(checkpoint, arch)
-    _refuse_experts(reader)
-    layers = _layers(reader, checkpoint)
-    hidden, heads = reader.integer("embedding_length"), reader.of_layers("attention.head_count", layers)
-    kv_heads = reader.of_layers("attention.head_count_kv", layers, default=heads)
+    """The config a decoder states. Raises MalformedFileError or UnsupportedModelError naming the key."""
+    keys = Keys(checkpoint)
+    _refuse_experts(keys)
+    layers = _layers(keys)
+    hidden, heads = keys.integer("hidden"), keys.of_layers("heads", layers)
+    kv_heads = keys.of_layers("kv_heads", layers, default=heads)
     if heads % kv_heads:
-        raise MalformedFileError(f"{arch}.attention.head_count_kv is {kv_heads}, which does not divide head_count {heads}")
-    head_dim = _head_dim(reader, hidden, heads)
+        raise MalformedFileError(f"{keys.name('kv_heads')} is {kv_heads}, which does not divide {keys.name('heads')} {heads}")
+    head_dim = _head_dim(keys, hidden, heads)
+    context = keys.integer("context", high=MAX_LENGTH)
+    if keys.gguf:
+        rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
+    else:
+        rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context)
+        _refuse_variants(checkpoint, context)
     return Config(
         hidden=hidden,
-        intermediate=reader.of_layers("feed_forward_length", layers),
+        intermediate=keys.of_layers("intermediate", layers),
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        context=reader.integer("context_length", high=(1 << 32) - 1),
-        norm_eps=reader.number("attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
-        rope_dims=_rope_dims(reader, head_dim),
-        rope_base=reader.number("rope.freq_base", low=1e-3, high=1e12, default=10000.0),
-        rope_scaling=_scaling(reader),
-        attention_scale=reader.factor("attention.scale") or head_dim**-0.5,
-        embedding_scale=reader.factor("embedding_scale") or 1.0,
-        residual_scale=reader.factor("residual_scale") or 1.0,
-        logit_scale=reader.factor("logit_scale") or 1.0,
+        context=context,
+        norm_eps=keys.number("norm_eps", low=0.0, high=1.0),
+        rope_dims=rope_dims,
+        rope_base=base,
+        rope_scaling=scaling,
+        attention_scale=keys.factor("attention_scale") or head_dim**-0.5,
+        embedding_scale=keys.factor("embedding_scale") or 1.0,
+        residual_scale=keys.factor("residual_scale") or 1.0,
+        logit_scale=keys.factor("logit_scale") or 1.0,
     )
 
 
 @dataclass(frozen=True)
-class _Keys:
-    """Keys under the architecture's prefix, with bounds."""
+class Keys:
+    """A checkpoint's keys by llmc's names, or by their own under the architecture's prefix, with bounds."""
 
     checkpoint: Checkpoint
-    arch: str
+
+    @property
+    def gguf(self) -> bool:
+        return self.checkpoint.container == "gguf"
+
+    def name(self, key: str) -> str:
+        """What the checkpoint calls a key."""
+        if not self.gguf:
+            return NAMES[key][1]
+        return f"{self.checkpoint.architecture}.{NAMES[key][0] if key in NAMES else key}"
+
+    def has(self, key: str) -> bool:
+        return self.checkpoint.keys.get(self.name(key)) is not None
 
     def integer(self, key: str, *, low: int = 1, high: int = MAX_DIM, default: int | Required = REQUIRED) -> int:
-        return self.checkpoint.integer(f"{self.arch}.{key}", low, high, default)
+        return self.checkpoint.integer(self.name(key), low, high, default)
 
     def of_layers(self, key: str, layers: int, *, default: int | Required = REQUIRED) -> int:
         """One number, or an array with one for each layer, all of which agree."""
-        name = f"{self.arch}.{key}"
-        if name not in self.checkpoint.keys and not isinstance(default, Required):
+        name = self.name(key)
+        if not self.has(key) and not isinstance(default, Required):
             return default
         values = self.checkpoint.integers(name, 1, MAX_DIM)
         if len(values) not in (1, layers):
@@ -85,72 +128,81 @@ class _Keys:
         return values[0]
 
     def number(self, key: str, *, low: float, high: float, default: float | Required = REQUIRED) -> float:
-        return self.checkpoint.number(f"{self.arch}.{key}", default, low=low, high=high)
+        return self.checkpoint.number(self.name(key), default, low=low, high=high)
 
     def factor(self, key: str) -> float | None:
         """A multiplier, or None where the checkpoint has none (absent or zero)."""
         return self.number(key, low=0.0, high=1e6, default=0.0) or None
 
 
-def _refuse_experts(reader: _Keys) -> None:
-    experts = reader.integer("expert_count", low=0, default=0)
+def _refuse_experts(keys: Keys) -> None:
+    experts = keys.integer("experts", low=0, default=0)
     if experts:
-        reader.integer("expert_used_count", high=experts)
-        raise UnsupportedModelError(f"{reader.arch}.expert_count is {experts}: mixture-of-experts models cannot be compiled yet")
+        if keys.gguf:
+            keys.integer("expert_used_count", high=experts)
+        raise UnsupportedModelError(f"{keys.name('experts')} is {experts}: mixture-of-experts models cannot be compiled yet")
 
 
-def _layers(reader: _Keys, checkpoint: Checkpoint) -> int:
-    layers = reader.integer("block_count", high=(1 << 32) - 1)
-    if layers > len(checkpoint.tensors):
-        raise MalformedFileError(
-            f"{reader.arch}.block_count is {layers}, but the file has {len(checkpoint.tensors)} tensors in all"
-        )
+def _layers(keys: Keys) -> int:
+    layers = keys.integer("layers", high=MAX_LENGTH)
+    tensors = len(keys.checkpoint.tensors)
+    if layers > tensors:
+        raise MalformedFileError(f"{keys.name('layers')} is {layers}, but the file has {tensors} tensors in all")
     return layers
 
 
-def _head_dim(reader: _Keys, hidden: int, heads: int) -> int:
-    head_dim = reader.integer("attention.key_length", high=4096, default=max(hidden // heads, 1))
-    value_dim = reader.integer("attention.value_length", high=4096, default=head_dim)
-    if "attention.key_length" not in _own_keys(reader) and hidden % heads:
-        raise MalformedFileError(
-            f"{reader.arch}.attention.head_count is {heads}, which does not divide embedding_length {hidden}"
-        )
+def _head_dim(keys: Keys, hidden: int, heads: int) -> int:
+    name = keys.name("head_dim")
+    head_dim = keys.integer("head_dim", high=4096, default=max(hidden // heads, 1))
+    value_dim = keys.integer("value_dim", high=4096, default=head_dim)
+    if not keys.has("head_dim") and hidden % heads:
+        raise MalformedFileError(f"{keys.name('heads')} is {heads}, which does not divide {keys.name('hidden')} {hidden}")
     if value_dim != head_dim:
-        raise UnsupportedModelError(f"{reader.arch}.attention.value_length {value_dim} differs from key_length {head_dim}")
+        raise UnsupportedModelError(f"{keys.name('value_dim')} {value_dim} differs from {name} {head_dim}")
     if head_dim % 2:
-        raise UnsupportedModelError(f"{reader.arch}: head dimension {head_dim} is odd")
+        raise UnsupportedModelError(f"{name}: head dimension {head_dim} is odd")
     return head_dim
 
 
-def _own_keys(reader: _Keys) -> set[str]:
-    return {key.removeprefix(f"{reader.arch}.") for key in reader.checkpoint.keys}
-
-
-def _rope_dims(reader: _Keys, head_dim: int) -> int:
-    dims = reader.integer("rope.dimension_count", low=0, default=head_dim)
+def _gguf_rope(keys: Keys, head_dim: int, context: int) -> tuple[int, float, RopeScaling]:
+    """(features that rotate, base, scaling)."""
+    dims = keys.integer("rope.dimension_count", low=0, default=head_dim)
     if dims > head_dim or dims % 2:
         raise MalformedFileError(
-            f"{reader.arch}.rope.dimension_count is {dims}; it must be even and at most the head dimension {head_dim}"
+            f"{keys.name('rope.dimension_count')} is {dims}; it must be even and at most the head dimension {head_dim}"
         )
-    return dims
+    return dims, keys.number("rope.freq_base", low=1e-3, high=1e12, default=10000.0), _gguf_scaling(keys, context)
 
 
-def _scaling(reader: _Keys) -> RopeScaling:
-    kind = reader.checkpoint.string(f"{reader.arch}.rope.scaling.type", default="")
-    factor = reader.factor("rope.scaling.factor") or reader.factor("rope.scale_linear") or 1.0
+def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
+    kind = keys.checkpoint.string(keys.name("rope.scaling.type"), default="")
+    factor = keys.factor("rope.scaling.factor") or keys.factor("rope.scale_linear") or 1.0
     if kind in ("", "none"):
         return RopeScaling("linear", factor) if kind == "" and factor != 1.0 else RopeScaling()
     if kind not in ("linear", "yarn"):
-        raise UnsupportedModelError(f"{reader.arch}.rope.scaling.type is {kind!r}; llmc can compile none, linear and yarn")
+        raise UnsupportedModelError(f"{keys.name('rope.scaling.type')} is {kind!r}; llmc can compile none, linear and yarn")
     return RopeScaling(
         kind,
         factor,
-        original_context=reader.integer(
-            "rope.scaling.original_context_length",
-            default=reader.integer("context_length", high=(1 << 32) - 1),
-            high=(1 << 32) - 1,
-        ),
-        attention_factor=reader.factor("rope.scaling.attn_factor") or 1.0,
-        beta_fast=reader.factor("rope.scaling.yarn_beta_fast") or 32.0,
-        beta_slow=reader.factor("rope.scaling.yarn_beta_slow") or 1.0,
+        original_context=keys.integer("rope.scaling.original_context_length", default=context, high=MAX_LENGTH),
+        attention_factor=keys.factor("rope.scaling.attn_factor") or 1.0,
+        beta_fast=keys.factor("rope.scaling.yarn_beta_fast") or 32.0,
+        beta_slow=keys.factor("rope.scaling.yarn_beta_slow") or 1.0,
     )
+
+
+def _refuse_variants(checkpoint: Checkpoint, context: int) -> None:
+    """What config.json may ask for and GGUF has no key for, or another architecture."""
+    file, activation = checkpoint.key_file, checkpoint.string("hidden_act", "silu")
+    if activation not in ACTIVATIONS:
+        raise UnsupportedModelError(f"{file}: hidden_act is {quoted(activation)}; llmc can compile {', '.join(ACTIVATIONS)}")
+    window = checkpoint.integer("sliding_window", 0, MAX_LENGTH, 0)
+    if checkpoint.architecture.startswith("Mistral") and "sliding_window" not in checkpoint.keys:
+        window = MISTRAL_WINDOW
+    if 0 < window < context and checkpoint.flag("use_sliding_window", True):
+        raise UnsupportedModelError(
+            f"{file}: sliding_window is {window}, below max_position_embeddings {context}; llmc cannot compile windows yet"
+        )
+    for i, kind in enumerate(checkpoint.strings("layer_types", ())):
+        if kind != "full_attention":
+            raise UnsupportedModelError(f"{file}: layer_types is {quoted(kind)} for layer {i}; llmc can compile full_attention")

@@ -12,13 +12,16 @@ import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import arch as architectures
-from llmc.frontend.arch import Architecture
+from llmc.frontend.arch import ALWAYS, Architecture, column
 from llmc.frontend.checkpoint import Checkpoint, quoted
-from llmc.frontend.config import Config, read_config
+from llmc.frontend.config import Config, Keys, read_config
 from llmc.frontend.gguf import read_gguf
+from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
 from llmc.frontend.layers import Step, rms_norm
 from llmc.frontend.rope import frequencies
-from llmc.frontend.tokenizer import compile_tokenizer
+from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
+from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
+from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Builder, Graph, Value
 from llmc.ir.ops import INPUT_TYPES
@@ -29,9 +32,9 @@ STEP_TOKENS = 128
 TEMPLATE_KEY = "tokenizer.chat_template"
 MAX_TEMPLATE = 1 << 20
 MODEL_NAMES = {
-    "embedding": "token_embd.weight",
-    "norm": "output_norm.weight",
-    "head": "output.weight",
+    "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
+    "norm": ("output_norm.weight", "model.norm.weight"),
+    "head": ("output.weight", "lm_head.weight"),
     "rope_factors": "rope_freqs.weight",
 }
 
@@ -51,7 +54,8 @@ class Model:
     @property
     def name(self) -> str:
         """What the checkpoint calls itself, or its file's name."""
-        return self.checkpoint.string("general.name", default="") or self.checkpoint.path.stem
+        path = self.checkpoint.path
+        return self.checkpoint.string("general.name", default="") or (path.resolve().name if path.is_dir() else path.stem)
 
 
 def open_model(path: Path, *, pre: str | None = None) -> Model:
@@ -60,29 +64,43 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
     Raises MalformedFileError (the file contradicts itself) or UnsupportedModelError (llmc cannot compile it), naming the key
     or the tensor.
     """
-    checkpoint = read_gguf(path)
-    known = architectures.find()
-    if checkpoint.architecture not in known:
-        raise UnsupportedModelError(
-            f"general.architecture is {quoted(checkpoint.architecture)}, which llmc cannot compile",
-            hint="known architectures: " + ", ".join(sorted(known)),
-        )
-    architecture = known[checkpoint.architecture]
+    checkpoint = read_checkpoint(path)
+    architecture = find_architecture(checkpoint)
     config = read_config(checkpoint)
     template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint)
-    tokenizer = compile_tokenizer(checkpoint, pre)
+    tokenizer = _tokenizer(checkpoint, vocab, pre)
     graph = build(checkpoint, architecture, config, vocab)
     return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Opens a GGUF file or a Hugging Face directory. Raises what their readers raise."""
+    if path.is_dir() and not is_model_directory(path):
+        raise MalformedFileError(f"{path.name}: a directory without a config.json")
+    return read_huggingface(path) if path.is_dir() else read_gguf(path)
+
+
+def find_architecture(checkpoint: Checkpoint) -> Architecture:
+    """The family of a checkpoint. Raises UnsupportedModelError where llmc does not know it."""
+    known = architectures.find() if checkpoint.container == "gguf" else architectures.by_class()
+    if checkpoint.architecture not in known:
+        what = f"{checkpoint.key_file}: {checkpoint.architecture_key} is {quoted(checkpoint.architecture)}"
+        raise UnsupportedModelError(f"{what}, which llmc cannot compile", hint="known architectures: " + ", ".join(sorted(known)))
+    return known[checkpoint.architecture]
 
 
 def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:
     """The step function: tokens, positions, rows wanted, cache -> logits of those rows, cache."""
     b = Builder({"T": STEP_TOKENS, "R": STEP_TOKENS})
     tokens, positions, rows, cache = (b.input(name, type) for name, type in INPUT_TYPES.items())
-    w = Weights(b, checkpoint, {**MODEL_NAMES, **architecture.weights})
+    container = checkpoint.container
+    w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **architecture.names(container)})
     _refuse_missing(w, config)
-    s = Step(b, config, positions, _rope_table(b, w, config, positions), architecture.rope, cache)
+    if container != "gguf":
+        _check_head(w)
+        _check_biases(w, architecture, config)
+    s = Step(b, config, positions, _rope_table(b, w, config, positions), architecture.rope_style(container), cache)
     embedding = w.matrix("embedding", vocab, config.hidden)
     x = b.emit("embedding", tokens, embedding, name="x")
     if config.embedding_scale != 1.0:
@@ -117,15 +135,24 @@ def _rope_table(b: Builder, w: Weights, config: Config, positions: Value) -> Val
 
 
 def _factors(w: Weights, type: TensorType) -> np.ndarray:
-    tensor = w.checkpoint.tensors[MODEL_NAMES["rope_factors"]]
+    tensor = w.checkpoint.tensors[w.names["rope_factors"]]
     values = dequantize(tensor.format, w.checkpoint.data(tensor.name))
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise MalformedFileError(f"tensor {tensor.name} holds a factor that is not a positive number")
     return values
 
 
+def _tokenizer(checkpoint: Checkpoint, vocab: int, pre: str | None) -> bytes:
+    """The compiled tokenizer."""
+    if isinstance(checkpoint, HuggingFace):
+        return compile_vocabulary(read_huggingface_vocabulary(checkpoint.folder, vocab, pre))
+    return compile_tokenizer(checkpoint, pre)
+
+
 def _chat_template(checkpoint: Checkpoint) -> str | None:
     """The Jinja text, carried along unread."""
+    if isinstance(checkpoint, HuggingFace):
+        return chat_template(checkpoint.folder)
     template = checkpoint.string(TEMPLATE_KEY, default=None)
     if template is not None and len(template.encode()) > MAX_TEMPLATE:
         raise checkpoint.wrong(TEMPLATE_KEY, f"is longer than {MAX_TEMPLATE} bytes")
@@ -134,14 +161,36 @@ def _chat_template(checkpoint: Checkpoint) -> str | None:
 
 def _vocabulary(checkpoint: Checkpoint) -> int:
     """Rows of the embedding; must be the tokenizer's size."""
-    name = MODEL_NAMES["embedding"]
+    name = column(MODEL_NAMES, checkpoint.container)["embedding"]
     if name not in checkpoint.tensors or len(checkpoint.tensors[name].shape) != 2:
         raise MalformedFileError(f"tensor {name} is missing or not a matrix")
     rows = checkpoint.tensors[name].shape[0]
+    if checkpoint.container != "gguf":
+        if checkpoint.integer("vocab_size", 1, MAX_TOKENS) != rows:
+            raise MalformedFileError(f"tensor {name} has {rows} rows, but vocab_size is {checkpoint.keys['vocab_size']}")
+        return rows
     tokens = len(checkpoint.strings("tokenizer.ggml.tokens")) if "tokenizer.ggml.tokens" in checkpoint.keys else rows
     if tokens != rows:
         raise MalformedFileError(f"tensor {name} has {rows} rows, but tokenizer.ggml.tokens has {tokens} tokens")
     return rows
+
+
+def _check_head(w: Weights) -> None:
+    """The output matrix is there unless the config ties it to the embedding."""
+    if not w.checkpoint.flag("tie_word_embeddings", False) and not w.has("head"):
+        raise MalformedFileError(f"missing tensors: {w.names['head']}, and tie_word_embeddings is not set")
+
+
+def _check_biases(w: Weights, architecture: Architecture, config: Config) -> None:
+    """A weight has a bias in every layer where the config says so, and in none otherwise."""
+    flags = architecture.hf_biases
+    wanted = {name for flag in flags if flag == ALWAYS or w.checkpoint.flag(flag, False) for name in flags[flag]}
+    for name in (name.removesuffix(".bias") for name in w.names if name.endswith(".bias")):
+        for layer in range(config.layers):
+            if w.at(layer).has(f"{name}.bias") != (name in wanted):
+                says = next((flag for flag in flags if flag and name in flags[flag]), "the architecture")
+                tensor, there = w.names[f"{name}.bias"].format(i=layer), "missing" if name in wanted else "there"
+                raise MalformedFileError(f"tensor {tensor} is {there}, against what {says} says")
 
 
 def _refuse_missing(w: Weights, config: Config) -> None:
@@ -160,5 +209,5 @@ def _refuse_unused(w: Weights, config: Config) -> None:
     unused = sorted(w.checkpoint.tensors.keys() - w.used)
     if unused:
         shown = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
-        arch = w.checkpoint.architecture
-        raise MalformedFileError(f"tensors no layer of architecture {arch} with {arch}.block_count {config.layers} uses: {shown}")
+        arch, layers = w.checkpoint.architecture, Keys(w.checkpoint).name("layers")
+        raise MalformedFileError(f"tensors no layer of architecture {arch} with {layers} {config.layers} uses: {shown}")

@@ -1,7 +1,8 @@
 """Rotation frequencies, computed in decimal arithmetic.
 
 The frequencies enter the artifact, so they must not depend on a libm or on numpy's vector code: `decimal` rounds its exp and ln
-correctly on every machine.  RoPE: Su et al., arXiv:2104.09864.  YaRN: Peng et al., arXiv:2309.00071.
+correctly on every machine.  RoPE: Su et al., arXiv:2104.09864.  YaRN: Peng et al., arXiv:2309.00071.  The mix of Llama 3.1:
+its model card and transformers' modeling_rope_utils.
 """
 
 from __future__ import annotations
@@ -18,14 +19,24 @@ _PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How positions beyond the trained context are squeezed. `factor` is the ratio of new to original context."""
+    """How positions beyond the trained context are squeezed. `factor` is the ratio of new to original context.
 
-    kind: str = "none"  # none, linear, yarn
+    Between `beta_fast` and `beta_slow` ("yarn"), or `high` and `low` ("llama3"),
+    rotations in the original context lies a ramp from frequencies as they are to frequencies divided by the factor; yarn's lies
+    between whole dimensions if `truncate`. yarn multiplies cos and sin by `magnitude`, or, where it is None, by
+    attention_factor * (0.1 ln factor + 1).
+    """
+
+    kind: str = "none"  # none, linear, yarn, llama3
     factor: float = 1.0
     original_context: int = 0
     attention_factor: float = 1.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    magnitude: float | None = None
+    truncate: bool = True
 
 
 def frequencies(dims: int, base: float, scaling: RopeScaling) -> tuple[npt.NDArray[np.float32], float]:
@@ -38,10 +49,29 @@ def frequencies(dims: int, base: float, scaling: RopeScaling) -> tuple[npt.NDArr
         squeezed = [f / Decimal(scaling.factor) for f in plain]
         if scaling.kind == "linear":
             return _f32(squeezed), 1.0
-        keep = _yarn_keep(dims, log_base, scaling)
+        keep = _llama3_keep(plain, scaling) if scaling.kind == "llama3" else _yarn_keep(dims, log_base, scaling)
         mixed = [s * (1 - k) + p * k for s, p, k in zip(squeezed, plain, keep, strict=True)]
-        magnitude = (1 + Decimal("0.1") * Decimal(scaling.factor).ln()) * Decimal(scaling.attention_factor)
-        return _f32(mixed), float(np.float32(float(magnitude)))
+        return _f32(mixed), 1.0 if scaling.kind == "llama3" else _yarn_magnitude(scaling)
+
+
+def yarn_mscale(factor: float, weight: float = 1.0) -> Decimal:
+    """How much longer sequences flatten attention: 0.1 * weight * ln(factor) + 1."""
+    with localcontext(_PRECISION):
+        return Decimal("0.1") * Decimal(weight) * Decimal(factor).ln() + 1
+
+
+def _yarn_magnitude(scaling: RopeScaling) -> float:
+    """The factor of cos and sin, an f32."""
+    if scaling.magnitude is not None:
+        return float(np.float32(scaling.magnitude))
+    return float(np.float32(float(yarn_mscale(scaling.factor) * Decimal(scaling.attention_factor))))
+
+
+def _llama3_keep(plain: list[Decimal], scaling: RopeScaling) -> list[Decimal]:
+    """Per pair: 1 keeps the original frequency, 0 squeezes it, a ramp over the rotations between."""
+    low, high = Decimal(scaling.low), Decimal(scaling.high)
+    rotations = (scaling.original_context * frequency / (2 * _PI) for frequency in plain)
+    return [min(max((r - low) / (high - low), Decimal(0)), Decimal(1)) for r in rotations]
 
 
 def _yarn_keep(dims: int, log_base: Decimal, scaling: RopeScaling) -> list[Decimal]:
@@ -50,8 +80,10 @@ def _yarn_keep(dims: int, log_base: Decimal, scaling: RopeScaling) -> list[Decim
     def dimension(rotations: float) -> Decimal:
         return dims * (scaling.original_context / (Decimal(rotations) * 2 * _PI)).ln() / (2 * log_base)
 
-    low = max(Decimal(0), dimension(scaling.beta_fast).to_integral_value("ROUND_FLOOR"))
-    high = min(Decimal(dims - 1), dimension(scaling.beta_slow).to_integral_value("ROUND_CEILING"))
+    low, high = dimension(scaling.beta_fast), dimension(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = low.to_integral_value("ROUND_FLOOR"), high.to_integral_value("ROUND_CEILING")
+    low, high = max(Decimal(0), low), min(Decimal(dims - 1), high)
     span = max(Decimal("0.001"), high - low)
     return [1 - min(max((i - low) / span, Decimal(0)), Decimal(1)) for i in range(dims // 2)]
 

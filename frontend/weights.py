@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, Tensor
+from llmc.frontend.config import Keys
 from llmc.ir.graph import Builder, Value
 from llmc.ir.quant import DenseFormat
 from llmc.ir.types import TensorType
 
-SIZE_KEYS = ("embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv", "attention.key_length")
+SIZE_KEYS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim")
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Weights:
         return Weights(self.builder, self.checkpoint, self.names, layer, self.used)
 
     def has(self, name: str) -> bool:
-        return self._name(name) in self.checkpoint.tensors
+        return name in self.names and self._name(name) in self.checkpoint.tensors
 
     def matrix(self, name: str, rows: int, columns: int) -> Value:
         """A weight [rows, columns] in its own format."""
@@ -45,7 +46,7 @@ class Weights:
         return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
 
     def optional_vector(self, name: str, size: int) -> Value | None:
-        return self.vector(name, size) if name in self.names and self.has(name) else None
+        return self.vector(name, size) if self.has(name) else None
 
     def _name(self, name: str) -> str:
         return self.names[name].format(i=self.layer)
@@ -64,5 +65,5 @@ class Weights:
 
     def _sizes(self) -> str:
         """The keys that shapes follow from, for a message."""
-        keys = (f"{self.checkpoint.architecture}.{key}" for key in SIZE_KEYS)
+        keys = map(Keys(self.checkpoint).name, SIZE_KEYS)
         return ", ".join(f"{key} {self.checkpoint.keys[key]}" for key in keys if isinstance(self.checkpoint.keys.get(key), int))

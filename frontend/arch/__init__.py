@@ -5,50 +5,84 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmc.frontend.layers import Step
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
 Block = Callable[[Step, Value, Weights], Value]
+Names = Mapping[str, str | tuple[str, str]]
+ALWAYS = ""  # in place of a flag of config.json
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A decoder family.
 
-    gguf     what general.architecture says
-    papers   where it is described
-    weights  llmc's name of a block's tensor -> its GGUF name ({i}: the layer)
-    rope     how GGUF files of the family pair rotated features: "interleaved" or "half"
-    block    x [T, hidden] -> [T, hidden]
+    gguf       what general.architecture says
+    papers     where it is described
+    weights    llmc's name of a block's tensor -> its GGUF name, or its names in GGUF and Hugging Face files ({i}: the layer)
+    rope       how GGUF files of the family pair rotated features: "interleaved" or "half"
+    block      x [T, hidden] -> [T, hidden]
+    hf         the classes that config.json may name; none where only GGUF files are read
+    hf_rope    how Hugging Face files pair rotated features
+    hf_biases  flag of config.json (or ALWAYS) -> the weights that have a bias where it is set, and only there
     """
 
     gguf: str
     papers: str
-    weights: Mapping[str, str]
+    weights: Names
     rope: str
     block: Block
+    hf: tuple[str, ...] = ()
+    hf_rope: str = "half"
+    hf_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def names(self, container: str) -> dict[str, str]:
+        """llmc's name of a block's tensor -> its name in files of this kind, "gguf" or "safetensors"."""
+        return column(self.weights, container)
+
+    def rope_style(self, container: str) -> str:
+        return self.rope if container == "gguf" else self.hf_rope
+
+
+def column(names: Names, container: str) -> dict[str, str]:
+    """One of the two columns of names; a tensor that has no name there is left out."""
+    pairs = {name: (both, "") if isinstance(both, str) else both for name, both in names.items()}
+    at = 0 if container == "gguf" else 1
+    return {name: pair[at] for name, pair in pairs.items() if pair[at]}
 
 
 DECODER = {
-    "attn.norm": "blk.{i}.attn_norm.weight",
-    "attn.q": "blk.{i}.attn_q.weight",
-    "attn.k": "blk.{i}.attn_k.weight",
-    "attn.v": "blk.{i}.attn_v.weight",
-    "attn.out": "blk.{i}.attn_output.weight",
-    "ffn.norm": "blk.{i}.ffn_norm.weight",
-    "ffn.gate": "blk.{i}.ffn_gate.weight",
-    "ffn.up": "blk.{i}.ffn_up.weight",
-    "ffn.down": "blk.{i}.ffn_down.weight",
+    "attn.norm": ("blk.{i}.attn_norm.weight", "model.layers.{i}.input_layernorm.weight"),
+    "attn.q": ("blk.{i}.attn_q.weight", "model.layers.{i}.self_attn.q_proj.weight"),
+    "attn.k": ("blk.{i}.attn_k.weight", "model.layers.{i}.self_attn.k_proj.weight"),
+    "attn.v": ("blk.{i}.attn_v.weight", "model.layers.{i}.self_attn.v_proj.weight"),
+    "attn.out": ("blk.{i}.attn_output.weight", "model.layers.{i}.self_attn.o_proj.weight"),
+    "ffn.norm": ("blk.{i}.ffn_norm.weight", "model.layers.{i}.post_attention_layernorm.weight"),
+    "ffn.gate": ("blk.{i}.ffn_gate.weight", "model.layers.{i}.mlp.gate_proj.weight"),
+    "ffn.up": ("blk.{i}.ffn_up.weight", "model.layers.{i}.mlp.up_proj.weight"),
+    "ffn.down": ("blk.{i}.ffn_down.weight", "model.layers.{i}.mlp.down_proj.weight"),
 }
 """Tensor names every pre-norm decoder with a gated feed-forward shares."""
 
+ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
+FEED_FORWARD = ("ffn.gate", "ffn.up", "ffn.down")
 
-def biases(*names: str) -> dict[str, str]:
+
+def biases(*names: str) -> dict[str, tuple[str, str]]:
     """The bias beside each of these weights: used where the checkpoint has it."""
-    return {f"{name}.bias": DECODER[name].removesuffix("weight") + "bias" for name in names}
+
+    def beside(weight: str) -> str:
+        return weight.removesuffix("weight") + "bias"
+
+    return {f"{name}.bias": (beside(DECODER[name][0]), beside(DECODER[name][1])) for name in names}
+
+
+def by_class() -> dict[str, Architecture]:
+    """Every architecture by the names that `architectures` of config.json has for it."""
+    return {name: architecture for architecture in find().values() for name in architecture.hf}
 
 
 def find() -> dict[str, Architecture]:

@@ -3,13 +3,15 @@
 https://huggingface.co/docs/transformers/model_doc/granite
 """
 
-from llmc.frontend.arch import DECODER, Architecture, biases
+from llmc.frontend.arch import ATTENTION, DECODER, FEED_FORWARD, Architecture, biases
 from llmc.frontend.arch.llama import block
 
 GRANITE = Architecture(
     gguf="granite",
     papers="transformers documentation, model_doc/granite",
-    weights={**DECODER, **biases("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.up", "ffn.down")},
+    weights={**DECODER, **biases(*ATTENTION, *FEED_FORWARD)},
     rope="interleaved",
     block=block,
+    hf=("GraniteForCausalLM",),
+    hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
 )

@@ -3,7 +3,7 @@
 arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825.
 """
 
-from llmc.frontend.arch import DECODER, Architecture, biases
+from llmc.frontend.arch import ATTENTION, DECODER, FEED_FORWARD, Architecture, biases
 from llmc.frontend.layers import Step, attention, residual, rms_norm, swiglu
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -18,7 +18,9 @@ def block(s: Step, x: Value, w: Weights) -> Value:
 LLAMA = Architecture(
     gguf="llama",
     papers="arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825",
-    weights={**DECODER, **biases("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.up", "ffn.down")},
+    weights={**DECODER, **biases(*ATTENTION, *FEED_FORWARD)},
     rope="interleaved",  # GGUF permutes the rows of q and k
     block=block,
+    hf=("LlamaForCausalLM", "MistralForCausalLM"),
+    hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
 )

@@ -1,6 +1,6 @@
 """Qwen 3: the Llama block with each head of q and k normalised before it rotates.  arXiv:2505.09388."""
 
-from llmc.frontend.arch import DECODER, Architecture, biases
+from llmc.frontend.arch import ATTENTION, DECODER, Architecture, biases
 from llmc.frontend.layers import Step, attention, residual, rms_norm, swiglu
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -17,10 +17,12 @@ QWEN3 = Architecture(
     papers="arXiv:2505.09388",
     weights={
         **DECODER,
-        **biases("attn.q", "attn.k", "attn.v", "attn.out"),
-        "attn.q_norm": "blk.{i}.attn_q_norm.weight",
-        "attn.k_norm": "blk.{i}.attn_k_norm.weight",
+        **biases(*ATTENTION),
+        "attn.q_norm": ("blk.{i}.attn_q_norm.weight", "model.layers.{i}.self_attn.q_norm.weight"),
+        "attn.k_norm": ("blk.{i}.attn_k_norm.weight", "model.layers.{i}.self_attn.k_norm.weight"),
     },
     rope="half",
     block=block,
+    hf=("Qwen3ForCausalLM",),
+    hf_biases={"attention_bias": ATTENTION},
 )
