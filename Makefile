@@ -50,8 +50,8 @@ check: types
 
 # mypy cannot see through the package map, so it reads a view of the tree as it is installed: build/view/llmc.
 types: .venv/.dev
-	rm -rf build/view && mkdir -p build/view/llmc
-	ln -s $(addprefix $(CURDIR)/,$(wildcard compiler/*) frontend passes codegen runtime templates) build/view/llmc
+	@rm -rf build/view && mkdir -p build/view/llmc
+	@ln -s $(addprefix $(CURDIR)/,$(wildcard compiler/*) frontend passes codegen runtime templates) build/view/llmc
 	MYPYPATH=build/view $(PY) -m mypy -p llmc
 
 # What a user gets: the wheel, in a virtual environment of its own, away from the tree.
