@@ -84,7 +84,9 @@ def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | No
 
 
 def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Tokenizer:
-    """The tokenizer of a GGUF file, which may hold a vocabulary alone, or of an artifact. `pre` as in compile().
+    """The tokenizer of a GGUF file, which may hold a vocabulary alone, of a Hugging Face directory, or of an artifact.
+
+    `pre` as in compile().
 
     Raises MalformedFileError or UnsupportedModelError.
     """
@@ -94,7 +96,15 @@ def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Toke
     from llmc.runtime.binding import Tokenizer
 
     if Path(path).is_dir():
-        return Tokenizer.from_blob(artifact.read_vocabulary(Path(path)))
+        from llmc.frontend.huggingface import is_model_directory
+
+        if not is_model_directory(Path(path)):
+            return Tokenizer.from_blob(artifact.read_vocabulary(Path(path)))
+        from llmc.frontend.tokenizer import compile_vocabulary
+        from llmc.frontend.tokenizer_huggingface import read_huggingface_vocabulary, vocabulary_size
+
+        vocabulary = read_huggingface_vocabulary(Path(path), vocabulary_size(Path(path)), pre)
+        return Tokenizer.from_blob(compile_vocabulary(vocabulary))
     from llmc.frontend.gguf import read_gguf
     from llmc.frontend.tokenizer import compile_tokenizer
 

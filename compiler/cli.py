@@ -47,7 +47,8 @@ def compile_command(
     """Compile the checkpoint MODEL into an artifact."""
     from llmc import progress
 
-    out, begun = output or Path(f"{model.stem}.llmc"), time.monotonic()
+    name = model.resolve().name if model.name in ("", "..") else model.name if model.is_dir() else model.stem
+    out, begun = output or Path(f"{name}.llmc"), time.monotonic()
     with progress.shown(quiet=quiet, verbose=verbose) as report:
         result = llmc.compile(model, out, targets=targets, activations=activations, cc=cc, pre=pre, progress=report)
     sizes = {"weights_bytes": result.weights_bytes, "code_bytes": result.code_bytes}

@@ -37,25 +37,27 @@ def inspect(path: Path, *, context: int | None = None) -> dict[str, Any]:
 
     context is in tokens; None takes the model's own. Raises MalformedFileError or UnsupportedModelError.
     """
-    if path.is_dir():
+    from llmc.frontend.huggingface import is_model_directory
+
+    if path.is_dir() and not is_model_directory(path):
         return _artifact(path, context)
     return _checkpoint(path, context)
 
 
 def _checkpoint(path: Path, context: int | None) -> dict[str, Any]:
     from llmc.frontend import arch
-    from llmc.frontend.gguf import read_gguf
+    from llmc.frontend.load import read_checkpoint
 
-    with read_gguf(path) as checkpoint:
+    with read_checkpoint(path) as checkpoint:
         config, why_not = _config(checkpoint)
         tensors: list[dict[str, Any]] = [
             {"name": t.name, "shape": [*t.shape], "format": t.format.name, "bytes": t.nbytes} for t in checkpoint.tensors.values()
         ]
-        known = checkpoint.architecture in arch.find()
+        known = checkpoint.architecture in (arch.find() if checkpoint.container == "gguf" else arch.by_class())
         return {
             "kind": "checkpoint",
             "path": str(path),
-            "container": "gguf",
+            "container": checkpoint.container,
             "files": [f.name for f in checkpoint.files],
             "name": checkpoint.string("general.name", default=None),
             "architecture": checkpoint.architecture,

@@ -17,7 +17,7 @@ from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.sentencepiece_model import read_sentencepiece
 from llmc.frontend.tokenizer_json import AddedToken, TokenizerJson, added_token, understand
-from llmc.frontend.tokenizer_vocabulary import BY_TYPE, Attribute, Attributes, Vocabulary
+from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary
 
 CONFIG: Final = "tokenizer_config.json"
 MAX_JSON: Final = 64 << 20
@@ -41,6 +41,14 @@ def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None)
     if pre is not None:
         raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
     return _sentencepiece(folder, config, size)
+
+
+def vocabulary_size(folder: Path) -> int:
+    """Tokens the model has, by its config.json."""
+    size = _optional(folder / "config.json").get("vocab_size")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= MAX_TOKENS:
+        raise MalformedFileError(f"config.json: key vocab_size is {size!r:.30}, expected 1 to {MAX_TOKENS}")
+    return size
 
 
 def chat_template(folder: Path) -> str | None:

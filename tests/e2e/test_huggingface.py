@@ -1,0 +1,44 @@
+"""Models compiled from Hugging Face directories: the logits that transformers computed, and the command line around them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import llmc
+from llmc.cli import main
+from tests.e2e.reference import Compiled, Reference
+
+FAMILIES = ["granite", "llama", "llama_bias", "mistral", "qwen2", "qwen3"]
+
+
+@pytest.mark.parametrize("fixture", FAMILIES)
+def test_exact_arithmetic_gives_the_recorded_logits(compiled: Compiled, reference: Reference) -> None:
+    model = llmc.load(compiled(reference.folder / "hf", "f32"), threads=2)
+    for i in reference.sequences:
+        recorded = reference.data[f"logits_last_{i}"]
+        assert np.abs(model.logits(reference.tokens(i))[-1] - recorded).max() <= reference.f32_max_abs
+
+
+def test_a_directory_is_inspected(shared: Path) -> None:
+    found = llmc.inspect(shared / "models" / "open" / "qwen2" / "hf")
+    assert (found["kind"], found["container"], found["architecture"]) == ("checkpoint", "safetensors", "Qwen2ForCausalLM")
+    assert found["supported"] and found["formats"][0]["format"] == "bf16" and "config.json" in found["files"]
+
+
+def test_the_tokenizer_of_a_directory_opens_without_its_weights(shared: Path, tmp_path: Path) -> None:
+    for path in (shared / "models" / "pydocs" / "hf").iterdir():
+        if path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    tokenizer = llmc.load_tokenizer(tmp_path)
+    assert tokenizer.detokenize(tokenizer.tokenize("def f(): pass")) == b"def f(): pass"
+
+
+def test_the_artifact_of_a_directory_is_named_after_it(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Tiny-1.5").symlink_to(shared / "models" / "open" / "llama" / "hf")
+    monkeypatch.chdir(tmp_path)
+    assert main(["compile", "Tiny-1.5", "--target", "cpu:native", "--activations", "f32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == "Tiny-1.5.llmc"
