@@ -141,9 +141,13 @@ def _value(kind: IntCodes, code: Expr) -> Expr:
 
 
 def _ue4m3(code: Expr) -> Expr:
-    """i32 lanes -> f32 lanes: the bits moved to where a float has them, and the exponent's bias from 7 to 127."""
+    """i32 lanes -> f32 lanes: the bits moved to where a float has them, and the exponent's bias from 7 to 127. Exponent 0 goes
+    another way: as f32 these bits would be a subnormal number, which takes the processor a hundred times as long."""
     lanes = shape(code)[1]
-    value = bits(shifted(masked(code, 127), 20), "float32") * const(2.0**120, "float32", lanes)
+    magnitude = let(masked(code, 127))
+    tiny = convert(magnitude, "float32") * const(2.0**-9, "float32", lanes)
+    normal = bits(shifted(magnitude, 20) + i32(120 << 23, lanes), "float32")
+    value = select(magnitude < i32(8, lanes), tiny, normal)
     return select(code == i32(127, lanes), const(0.0, "float32", lanes), value)
 
 

@@ -99,6 +99,36 @@ def test_bytes_lie_where_the_layout_says(name: str, runs: tuple[int, ...], scale
         assert code(unit, column % 32 // 4, r * 4 + column % 4, runs, 8, 64) == parts.codes[where, column]
 
 
+def test_trits_lie_five_dot_vectors_to_a_stored_one() -> None:
+    fmt = FORMATS["tq1_0"]
+    assert isinstance(fmt, BlockFormat)
+    raw = stored(fmt, 16, 256)
+    data, codes = packed(fmt, raw, 16, 256)[32:].reshape(13, 64), split(fmt, raw).codes
+    for row, column in [(0, 0), (15, 255), (7, 100), (3, 239), (9, 19)]:
+        dot, byte = column // 4, row * 4 + column % 4
+        number = int(data[dot // 5, byte]) * 243 // 256
+        assert number // 3 ** (4 - dot % 5) % 3 == codes[row, column]
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "sign_runs"), [("iq2_s", (8, 2), (8,)), ("iq3_s", (8, 1), (8,)), ("iq1_m", (8, 2, 1), (1,))]
+)
+def test_codes_and_signs_of_a_grid_lie_where_the_layout_says(
+    name: str, runs: tuple[int, ...], sign_runs: tuple[int, ...]
+) -> None:
+    fmt = FORMATS[name]
+    assert isinstance(fmt, BlockFormat)
+    raw = stored(fmt, 16, 256)
+    data, parts = packed(fmt, raw, 16, 256), split(fmt, raw)
+    count = fmt.weights // fmt.vector
+    codes_at = 32 + 16 * fmt.groups * (4 if name != "iq1_m" else 3) // 8
+    signs_at = codes_at + 16 * count * fmt.codes.bits // 8
+    assert parts.signs is not None
+    for row, index in [(0, 0), (15, 31), (4, 17)]:
+        assert code(data[codes_at:], index, row, runs, count, 16) == parts.codes[row, index]
+        assert code(data[signs_at:], index, row, sign_runs, 32, 16) == parts.signs[row, index]
+
+
 def test_rows_beyond_the_weight_are_those_of_zero_bytes() -> None:
     fmt = FORMATS["q4_k"]
     raw = stored(fmt, 17, 256)
