@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.activation import Activation
 from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec
 from llmc.codegen.kernels.embed import Embed
+from llmc.codegen.kernels.expert_sum import ExpertSum
 from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, KvAppend
 from llmc.codegen.kernels.linear import WIDTHS, Linear
 from llmc.codegen.kernels.norm import HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
+from llmc.codegen.kernels.router import Router
+from llmc.codegen.kernels.softcap import Softcap
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.ops import group_weights
-from llmc.ir.storage import TILE, align, q8_storage
-from llmc.ir.types import DType, Format
+from llmc.ir.storage import TILE, align, q8_storage, scratch_types
+from llmc.ir.tiles import packed_bytes
+from llmc.ir.types import DType, Format, TensorType, q8
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,17 @@ class _Lowering:
             return _identifier(value.name)
         return f"F({self.at[value.name]})"
 
+    def i32(self, value: Value) -> str:
+        """Pointer to computed i32 rows."""
+        return f"(int32_t *){self.f32(value)}"
+
     def q8(self, value: Value) -> str:
         """The three arrays of quantised activations."""
-        codes, parts = self.at[value.name], q8_storage(value.type, self.graph.bounds)
-        return f"Q8({codes}, {codes + parts.scales}, {codes + parts.sums})"
+        return self.q8_at(self.at[value.name], value.type)
+
+    def q8_at(self, at: int, type: TensorType) -> str:
+        parts = q8_storage(type, self.graph.bounds)
+        return f"Q8({at}, {at + parts.scales}, {at + parts.sums})"
 
     def weight(self, value: Value) -> str:
         return f"W({self.plan.weights.offset(value)})"
@@ -184,6 +195,14 @@ class _Lowering:
         table = self.linear_kernels(fmt, "q8" if x.type.dtype is DType.Q8 else "f32")
         tiles = _pad(int(weight.type.shape[0])) // 16
         return f"{{{table}, {self.weight(weight)}, {self.vector(bias)}, {y}, {tiles}, {ldy}}}"
+
+    def expert_matrix(self, weight: Value, acts: str) -> str:
+        """The matrices of all experts, one after the other."""
+        fmt = weight.type.dtype
+        assert not isinstance(fmt, DType)
+        rows, columns = map(int, weight.type.shape[1:])
+        table, each = self.linear_kernels(fmt, acts), packed_bytes(fmt, rows, columns)
+        return f"{{{table}, {self.weight(weight)}, INT64_C({each}), {_pad(rows) // 16}}}"
 
     def linear_kernels(self, fmt: Format, acts: str) -> str:
         specs = tuple(Linear(fmt, acts, p) for p in WIDTHS)
@@ -229,6 +248,8 @@ def _linear(p: _Lowering, node: Node) -> None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     part = p.linear(node.inputs[0], node.inputs[1], bias, p.f32(node.output), _pad(_columns(node.output)))
     _launch(p, [part], node.inputs[0], node.attrs.get("scale", 1.0))
+    if "softcap" in node.attrs:
+        _cap(p, node.output, node.attrs["softcap"])
 
 
 @_rule("linear_group")
@@ -243,53 +264,60 @@ def _launch(p: _Lowering, parts: list[str], x: Value, scale: float) -> None:
     p.barrier()
 
 
-@_rule("linear_silu_mul")
-def _linear_silu_mul(p: _Lowering, node: Node) -> None:
+@_rule("linear_silu_mul", "linear_gelu_mul")
+def _linear_gated(p: _Lowering, node: Node) -> None:
     y, out = p.forms(node)
     n = int(node.outputs[0].type.shape[-1])
     pairs = group_weights(node.inputs, node.attrs)
     parts = [p.linear(node.inputs[0], w, b, f"F({at})", _pad(n)) for (w, b), at in zip(pairs, node.attrs["scratch"], strict=True)]
-    fn = p.kernel(SiluMul(f32=y is not None, q8=out is not None))
+    fn = p.kernel(Activation(_function(node), gated=True, f32=y is not None, q8=out is not None))
     table = f"(const llmc_linear[]){{{', '.join(parts)}}}"
-    p.call("llmc_op_linear_silu_mul", table, p.activations(node.inputs[0]), fn, p.f32(y) if y else "NULL", _pad(n), _q8(p, out))
+    p.call("llmc_op_linear_gated", table, p.activations(node.inputs[0]), fn, p.f32(y) if y else "NULL", _pad(n), _q8(p, out))
     p.barrier()
 
 
-@_rule("silu_mul")
-def _silu_mul(p: _Lowering, node: Node) -> None:
+@_rule("silu_mul", "gelu_mul", "gelu")
+def _activation(p: _Lowering, node: Node) -> None:
+    x, *up = node.inputs
     y, out = p.forms(node)
-    n = _pad(_columns(node.inputs[0]))
-    fn = p.kernel(SiluMul(f32=y is not None, q8=out is not None))
-    gate, up = map(p.f32, node.inputs)
-    p.call("llmc_op_silu_mul", fn, gate, up, p.f32(y) if y else "NULL", _q8(p, out), n, n, n, n, p.tokens(node.inputs[0]))
+    n = _pad(_columns(x))
+    fn = p.kernel(Activation(_function(node), gated=bool(up), f32=y is not None, q8=out is not None))
+    factor = p.f32(up[0]) if up else "NULL"
+    p.call("llmc_op_activation", fn, p.f32(x), factor, p.f32(y) if y else "NULL", _q8(p, out), n, n, n, n, p.tokens(x))
     p.barrier()
+
+
+def _function(node: Node) -> str:
+    """silu, gelu: what `linear_silu_mul` and the like are named after."""
+    return node.op.removeprefix("linear_").removesuffix("_mul")
 
 
 def _q8(p: _Lowering, value: Value | None) -> str:
     return "NO_Q8" if value is None else p.q8(value)
 
 
-@_rule("rms_norm")
-def _rms_norm(p: _Lowering, node: Node) -> None:
-    _norm(p, node, node.inputs[0], None, node.inputs[1], skip=0)
+@_rule("rms_norm", "layer_norm")
+def _plain_norm(p: _Lowering, node: Node) -> None:
+    x, *weights = node.inputs
+    _norm(p, node, x, None, weights, skip=0)
 
 
-@_rule("add_rms_norm")
-def _add_rms_norm(p: _Lowering, node: Node) -> None:
-    x, o, weight = node.inputs
+@_rule("add_rms_norm", "add_layer_norm")
+def _add_norm(p: _Lowering, node: Node) -> None:
+    x, o, *weights = node.inputs
     p.in_place(x, node.outputs[0])
-    _norm(p, node, node.outputs[0], o, weight, skip=1)
+    _norm(p, node, node.outputs[0], o, weights, skip=1)
 
 
 @_rule("add")
 def _add(p: _Lowering, node: Node) -> None:
     p.in_place(node.inputs[0], node.output)
-    _norm(p, node, node.output, node.inputs[1], None, skip=1, forms=False)
+    _norm(p, node, node.output, node.inputs[1], [], skip=1, forms=False)
 
 
 @_rule("quantize")
 def _quantize(p: _Lowering, node: Node) -> None:
-    _norm(p, node, node.inputs[0], None, None, skip=0, forms=False, q8=node.output)
+    _norm(p, node, node.inputs[0], None, [], skip=0, forms=False, q8=node.output)
 
 
 def _norm(
@@ -297,18 +325,20 @@ def _norm(
     node: Node,
     x: Value,
     o: Value | None,
-    weight: Value | None,
+    weights: list[Value],
     *,
     skip: int,
     forms: bool = True,
     q8: Value | None = None,
 ) -> None:
-    """Every row-wise op around a norm is one kernel with parts left out."""
+    """Every row-wise op around a norm is one kernel with parts left out. `weights`: of the norm, and its bias."""
     y, out = p.forms(node, skip) if forms else (None, q8)
     n = _columns(x)
-    fn = p.kernel(Norm(add=o is not None, norm=weight is not None, f32=y is not None, q8=out is not None))
+    kind = node.op.removeprefix("add_").removesuffix("_norm") if weights else ""
+    fn = p.kernel(Norm(add=o is not None, norm=kind, f32=y is not None, q8=out is not None))
+    weight, bias = map(p.vector, [*weights, None, None][:2])
     p.call(
-        "llmc_op_norm", fn, p.f32(x), p.f32(o) if o else "NULL", p.vector(weight), p.f32(y) if y else "NULL", _q8(p, out), n,
+        "llmc_op_norm", fn, p.f32(x), p.f32(o) if o else "NULL", weight, bias, p.f32(y) if y else "NULL", _q8(p, out), n,
         _pad(n), _pad(n), _pad(n), _float(node.attrs.get("eps", 0.0)), _float(node.attrs.get("alpha", 1.0)), p.tokens(x),
     )  # fmt: skip
     p.barrier()
@@ -328,6 +358,8 @@ def _head_norm(p: _Lowering, node: Node) -> None:
 def _rope_table(p: _Lowering, node: Node) -> None:
     half = _columns(node.output) // 2
     freqs, scale = p.f32(node.inputs[1]), _float(node.attrs.get("scale", 1.0))
+    if len(node.inputs) > 2:
+        freqs = f"s->context > {node.attrs['original_context']} ? {p.f32(node.inputs[2])} : {freqs}"
     table, tokens = p.f32(node.output), p.tokens(node.output)
     p.call("llmc_op_rope_table", p.kernel(RopeTable()), "s->positions", freqs, table, half, scale, tokens)
     p.barrier()
@@ -373,11 +405,24 @@ def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -
 def _attention(p: _Lowering, node: Node) -> None:
     a, q = node.attrs, node.inputs[0]
     group = a["heads"] // a["kv_heads"]
-    specs = Attention.variants(a["head_dim"], group, a["dtype"])
-    fns = p.kernel(*specs, member=f"attention_d{a['head_dim']}_g{group}_{a['dtype']}")
+    softcap, window = a.get("softcap", 0.0), a.get("window", 0)
+    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0)
+    fns = p.kernel(*specs, member=specs[0].symbol)
     n = _pad(_columns(q))
     tile, o, scale = specs[1].tokens, p.f32(node.output), _float(a["scale"])
-    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), o, p.layer_cache(node), n, n, scale)
+    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), o, p.layer_cache(node), n, n, scale, _float(softcap), window)
+    p.barrier()
+
+
+@_rule("softcap")
+def _softcap(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _cap(p, node.output, node.attrs["cap"])
+
+
+def _cap(p: _Lowering, x: Value, cap: float) -> None:
+    n = _columns(x)
+    p.call("llmc_op_softcap", p.kernel(Softcap()), p.f32(x), n, _pad(n), _float(cap), p.tokens(x))
     p.barrier()
 
 
@@ -385,4 +430,40 @@ def _attention(p: _Lowering, node: Node) -> None:
 def _take_rows(p: _Lowering, node: Node) -> None:
     x = node.inputs[0]
     p.call("llmc_op_take_rows", p.f32(x), "s->rows", p.f32(node.output), _pad(_columns(x)), "s->n_rows")
+    p.barrier()
+
+
+@_rule("router")
+def _router(p: _Lowering, node: Node) -> None:
+    logits, (ids, weights) = node.inputs[0], node.outputs
+    fn, used = p.kernel(Router(node.attrs["gate"], node.attrs["normalize"])), node.attrs["used"]
+    n, ld, scale = _columns(logits), _pad(_columns(logits)), _float(node.attrs.get("scale", 1.0))
+    p.call(
+        "llmc_op_router", fn, p.f32(logits), p.i32(ids), p.f32(weights), n, used, ld, _pad(used), scale, p.tokens(logits)
+    )  # fmt: skip
+    p.barrier()
+
+
+@_rule("experts")
+def _experts(p: _Lowering, node: Node) -> None:
+    """The fields of llmc_experts (runtime/src/ops_experts.h)."""
+    x, ids, weights, gate, up, down = node.inputs
+    outer, inner = node.attrs.get("forms", ("f32", "f32"))
+    table, rows, gate_at, up_at, gated = node.attrs["scratch"]
+    types = scratch_types(node, p.graph.bounds)
+    count, intermediate, hidden = map(int, gate.type.shape)
+    fields = {
+        "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
+        "gate_w": p.expert_matrix(gate, outer), "up_w": p.expert_matrix(up, outer), "down_w": p.expert_matrix(down, inner),
+        "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
+        "silu_mul": p.kernel(Activation("silu", True, f32=inner == "f32", q8=inner == "q8")), "sum": p.kernel(ExpertSum()),
+        "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
+        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8",
+        "gate": f"F({gate_at})", "up": f"F({up_at})",
+        "gated": f"F({gated})" if inner == "f32" else "NULL",
+        "gated_q8": p.q8_at(gated, types[4]) if inner == "q8" else "NO_Q8",
+        "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": _pad(hidden),
+        "intermediate": intermediate, "ld_intermediate": _pad(intermediate), "ld_slots": _pad(_columns(ids)),
+    }  # fmt: skip
+    p.call("llmc_op_experts", f"&(llmc_experts){{{', '.join(f'.{name} = {value}' for name, value in fields.items())}}}")
     p.barrier()

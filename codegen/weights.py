@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from llmc.ir.graph import Graph, Value
 from llmc.ir.quant import dequantize
-from llmc.ir.tiles import pack
+from llmc.ir.tiles import pack, packed_bytes
 from llmc.ir.types import DType, Format
 
 HEADER_BYTES = 64
@@ -33,9 +34,14 @@ Read = Callable[[str], Bytes]
 
 @dataclass(frozen=True)
 class Region:
-    """One tensor in the file. `offset` and `nbytes` in bytes; layout "vector" or "tile16"."""
+    """One weight in the file: a tensor of the checkpoint, or its `rows` [lo, hi). `name` is the graph's.
 
+    `offset` and `nbytes` in bytes; layout "vector" or "tile16".
+    """
+
+    name: str
     tensor: str
+    rows: tuple[int, int] | None
     format: Format
     shape: tuple[int, ...]
     layout: str
@@ -56,11 +62,11 @@ class WeightFile:
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
-        return {region.tensor: region.offset for region in self.regions}
+        return {region.name: region.offset for region in self.regions}
 
     def identity(self, source: str) -> bytes:
         """32 bytes that stand for the content: the source's SHA-256 and how it is laid out here."""
-        layout = [(r.tensor, r.format.name, r.shape, r.layout, r.offset, r.nbytes) for r in self.regions]
+        layout = [(r.tensor, r.rows, r.format.name, r.shape, r.layout, r.offset, r.nbytes) for r in self.regions]
         return hashlib.sha256(json.dumps([source, LAYOUT, layout]).encode()).digest()
 
 
@@ -79,7 +85,8 @@ def place(graph: Graph) -> WeightFile:
         assert not isinstance(fmt, DType)
         shape = tuple(int(d) for d in value.type.shape)
         offset = _align(end, VECTOR_ALIGN if layout == "vector" else MATRIX_ALIGN)
-        regions.append(Region(node.attrs["tensor"], fmt, shape, layout, offset, _packed_bytes(fmt, shape, layout)))
+        tensor, rows = node.attrs["tensor"], node.attrs.get("rows")
+        regions.append(Region(value.name, tensor, rows, fmt, shape, layout, offset, _packed_bytes(fmt, shape, layout)))
         end = offset + regions[-1].nbytes
     return WeightFile(tuple(regions), _align(end, VECTOR_ALIGN))
 
@@ -87,7 +94,7 @@ def place(graph: Graph) -> WeightFile:
 def _packed_bytes(fmt: Format, shape: tuple[int, ...], layout: str) -> int:
     if layout == "vector":
         return 4 * _align(shape[0], 16)
-    return _align(shape[0], 16) * fmt.row_bytes(shape[1])
+    return math.prod(shape[:-2]) * packed_bytes(fmt, *shape[-2:])
 
 
 def _align(n: int, to: int) -> int:
@@ -118,7 +125,7 @@ def write(
         at = HEADER_BYTES
         for region in file.regions:
             put(bytes(region.offset - at))
-            for chunk in _pack(region, read(region.tensor)):
+            for chunk in _pack(region, _stored(region, read(region.tensor))):
                 put(chunk.data)
             release(region.tensor)
             at = region.offset + region.nbytes
@@ -127,10 +134,19 @@ def write(
     return digest.hexdigest()
 
 
+def _stored(region: Region, raw: Bytes) -> Bytes:
+    """The bytes of the region's rows, of those of the whole tensor."""
+    if region.rows is None:
+        return raw
+    per_row = region.format.row_bytes(math.prod(region.shape[1:]))
+    return raw[region.rows[0] * per_row : region.rows[1] * per_row]
+
+
 def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
     if region.layout == "vector":
         vector = np.zeros(_align(region.shape[0], 16), np.float32)
         vector[: region.shape[0]] = dequantize(region.format, raw)
         yield vector.view(np.uint8)
     else:
-        yield from pack(region.format, raw, *region.shape)
+        for matrix in raw.reshape(math.prod(region.shape[:-2]), -1):  # experts one after the other
+            yield from pack(region.format, matrix, *region.shape[-2:])

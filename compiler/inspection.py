@@ -72,10 +72,12 @@ def _checkpoint(path: Path, context: int | None) -> dict[str, Any]:
 
 def _config(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, str | None]:
     """The hyper-parameters, or why llmc cannot make sense of them: another family has other keys."""
+    from llmc.frontend import arch
     from llmc.frontend.config import read_config
 
+    family = (arch.find() if checkpoint.container == "gguf" else arch.by_class()).get(checkpoint.architecture)
     try:
-        return asdict(read_config(checkpoint)), None
+        return asdict(family.config(checkpoint) if family else read_config(checkpoint)), None
     except (UnsupportedModelError, MalformedFileError) as error:
         return None, error.message
 

@@ -25,6 +25,7 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
             "layout": region.layout,
             "offset": region.offset,
             "bytes": region.nbytes,
+            **({"rows": [*region.rows]} if region.rows else {}),
         }
         for region in regions
     ]

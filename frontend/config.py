@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
+from llmc.frontend.experts import Experts, read_experts
 from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
 
+LONG_FACTORS = "rope_factors_long.weight"
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
 MAX_LENGTH = (1 << 32) - 1
 
@@ -27,6 +31,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "value_dim": ("attention.value_length", "v_head_dim"),
     "context": ("context_length", "max_position_embeddings"),
     "norm_eps": ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    "layer_norm_eps": ("attention.layer_norm_epsilon", "layer_norm_eps"),
     "experts": ("expert_count", "num_local_experts"),
     "attention_scale": ("attention.scale", "attention_multiplier"),
     "embedding_scale": ("embedding_scale", "embedding_multiplier"),
@@ -39,7 +44,7 @@ MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes in elements, lengths in tokens. Factors are 1.0 where a family has none."""
+    """Sizes in elements, lengths in tokens. Factors are 1.0 and caps 0.0 where a family has none."""
 
     hidden: int
     intermediate: int
@@ -56,12 +61,20 @@ class Config:
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logit_scale: float = 1.0
+    experts: Experts | None = None
+    window: int = 0  # positions that a layer with a window sees, its own among them; 0: all
+    local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
+    local_rope_base: float = 0.0  # of layers with a window; 0: as all others
+    softcap: float = 0.0  # of attention scores
+    logit_softcap: float = 0.0
 
 
-def read_config(checkpoint: Checkpoint) -> Config:
-    """The config a decoder states. Raises MalformedFileError or UnsupportedModelError naming the key."""
+def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
+    """The config a decoder states; `eps` is the name of its norms' epsilon.
+
+    Raises MalformedFileError or UnsupportedModelError naming the key.
+    """
     keys = Keys(checkpoint)
-    _refuse_experts(keys)
     layers = _layers(keys)
     hidden, heads = keys.integer("hidden"), keys.of_layers("heads", layers)
     kv_heads = keys.of_layers("kv_heads", layers, default=heads)
@@ -82,7 +95,7 @@ def read_config(checkpoint: Checkpoint) -> Config:
         kv_heads=kv_heads,
         head_dim=head_dim,
         context=context,
-        norm_eps=keys.number("norm_eps", low=0.0, high=1.0),
+        norm_eps=keys.number(eps, low=0.0, high=1.0),
         rope_dims=rope_dims,
         rope_base=base,
         rope_scaling=scaling,
@@ -90,7 +103,21 @@ def read_config(checkpoint: Checkpoint) -> Config:
         embedding_scale=keys.factor("embedding_scale") or 1.0,
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,
+        experts=read_experts(keys, layers),
+        **(_gguf_options(keys, layers, context) if keys.gguf else {}),
     )
+
+
+def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:
+    """Windows and caps. A window of the whole context is none."""
+    window = keys.integer("attention.sliding_window", low=0, high=MAX_LENGTH, default=0)
+    return {
+        "window": window if window < context else 0,
+        "local_layers": keys.pattern("attention.sliding_window_pattern", layers),
+        "local_rope_base": keys.number("rope.freq_base_swa", low=1e-3, high=1e12, default=0.0),
+        "softcap": keys.factor("attn_logit_softcapping") or 0.0,
+        "logit_softcap": keys.factor("final_logit_softcapping") or 0.0,
+    }
 
 
 @dataclass(frozen=True)
@@ -130,17 +157,22 @@ class Keys:
     def number(self, key: str, *, low: float, high: float, default: float | Required = REQUIRED) -> float:
         return self.checkpoint.number(self.name(key), default, low=low, high=high)
 
+    def pattern(self, key: str, layers: int) -> tuple[bool, ...] | None:
+        """For each layer whether it has a window: stated one by one, or as the number of layers the last of which has none."""
+        name = self.name(key)
+        value = self.checkpoint.keys.get(name)
+        if value is None:
+            return None
+        if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+            if len(value) != layers:
+                raise MalformedFileError(f"{name} has {len(value)} elements; expected one for each of {layers} layers")
+            return tuple(map(bool, value))
+        every = self.checkpoint.integer(name, 1, MAX_DIM)
+        return tuple((i + 1) % every != 0 for i in range(layers))
+
     def factor(self, key: str) -> float | None:
         """A multiplier, or None where the checkpoint has none (absent or zero)."""
         return self.number(key, low=0.0, high=1e6, default=0.0) or None
-
-
-def _refuse_experts(keys: Keys) -> None:
-    experts = keys.integer("experts", low=0, default=0)
-    if experts:
-        if keys.gguf:
-            keys.integer("expert_used_count", high=experts)
-        raise UnsupportedModelError(f"{keys.name('experts')} is {experts}: mixture-of-experts models cannot be compiled yet")
 
 
 def _layers(keys: Keys) -> int:
@@ -176,16 +208,22 @@ def _gguf_rope(keys: Keys, head_dim: int, context: int) -> tuple[int, float, Rop
 
 def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
     kind = keys.checkpoint.string(keys.name("rope.scaling.type"), default="")
+    if kind == "" and LONG_FACTORS in keys.checkpoint.tensors:  # files say longrope by having its factors
+        kind = "longrope"
     factor = keys.factor("rope.scaling.factor") or keys.factor("rope.scale_linear") or 1.0
     if kind in ("", "none"):
         return RopeScaling("linear", factor) if kind == "" and factor != 1.0 else RopeScaling()
-    if kind not in ("linear", "yarn"):
-        raise UnsupportedModelError(f"{keys.name('rope.scaling.type')} is {kind!r}; llmc can compile none, linear and yarn")
+    if kind not in ("linear", "yarn", "longrope"):
+        raise UnsupportedModelError(
+            f"{keys.name('rope.scaling.type')} is {kind!r}; llmc can compile none, linear, yarn and longrope"
+        )
     return RopeScaling(
         kind,
         factor,
         original_context=keys.integer("rope.scaling.original_context_length", default=context, high=MAX_LENGTH),
-        attention_factor=keys.factor("rope.scaling.attn_factor") or 1.0,
+        attention_factor=keys.number(
+            "rope.scaling.attn_factor", low=1e-6, high=1e6, default=REQUIRED if kind == "longrope" else 1.0
+        ),
         beta_fast=keys.factor("rope.scaling.yarn_beta_fast") or 32.0,
         beta_slow=keys.factor("rope.scaling.yarn_beta_slow") or 1.0,
     )

@@ -7,8 +7,10 @@ D head dim.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
-from llmc.frontend.config import Config
+from llmc.errors import MalformedFileError
+from llmc.frontend.config import Config, Keys
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Builder, Value
 
@@ -24,6 +26,14 @@ class Step:
     rope_style: str
     kv: Value
     layer: int = 0
+    norm: str = "rms_norm"
+    local_rope_table: Value | None = None  # of layers with a window
+    windowed: bool = False  # whether a layer had a window
+
+    def local(self, every: int) -> bool:
+        """Whether this layer has a window: all but the last of `every` layers, unless the checkpoint says otherwise."""
+        stated = self.config.local_layers
+        return (self.layer + 1) % every != 0 if stated is None else stated[self.layer]
 
     def emit(self, op: str, *inputs: Value, name: str = "", **attrs: object) -> Value:
         return self.builder.emit(op, *inputs, name=f"{name or op}.{self.layer}", **attrs)
@@ -34,49 +44,118 @@ def rms_norm(s: Step, x: Value, weight: Value, name: str = "norm") -> Value:
     return s.emit("rms_norm", x, weight, name=name, eps=s.config.norm_eps)
 
 
-def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int) -> Value:
-    """x [T, columns] -> [T, rows], with the bias where the checkpoint has one."""
-    matrix = s.emit("dequantize", w.matrix(name, rows, columns), name=f"{name}.f32")
+def norm(s: Step, x: Value, w: Weights, name: str) -> Value:
+    """x [T, C] -> [T, C] by the weights of that name: the family's norm, a layer norm with the bias where there is one."""
+    weight = w.vector(name, s.config.hidden)
+    if s.norm == "rms_norm":
+        return rms_norm(s, x, weight, name)
+    bias = w.optional_vector(f"{name}.bias", s.config.hidden)
+    return s.emit("layer_norm", x, weight, *([] if bias is None else [bias]), name=name, eps=s.config.norm_eps)
+
+
+def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
+    """x [T, columns] -> [T, rows], or the columns [lo, hi) of that, with the bias where the checkpoint has one."""
+    matrix = s.emit("dequantize", w.matrix(name, rows, columns, part), name=f"{name}.f32")
     y = s.emit("matmul", x, matrix, name=name)
-    bias = w.optional_vector(f"{name}.bias", rows)
+    bias = w.optional_vector(f"{name}.bias", rows, part)
     return y if bias is None else s.emit("add_bias", y, bias, name=name)
 
 
-def attention(s: Step, x: Value, w: Weights, *, qk_norm: bool = False, rotate: bool = True) -> Value:
+def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], columns: int) -> list[Value]:
+    """Products of one x, by name: x [T, columns] -> [T, rows] each.
+
+    A family that names a matrix `fused` stores their rows in it, one product's after the other's.
+    """
+    if fused not in w.names:
+        return [linear(s, x, w, name, n, columns) for name, n in rows.items()]
+    ends = [*accumulate(rows.values())]
+    return [linear(s, x, w, fused, ends[-1], columns, (end - n, end)) for n, end in zip(rows.values(), ends, strict=True)]
+
+
+def attention(
+    s: Step, x: Value, w: Weights, *, qk_norm: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False
+) -> Value:
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
-    qk_norm: each head of q and k is normalised before it rotates.
+    qk_norm: each head of q and k is normalised before it rotates; row_norm: all heads of q together are, and those of k. local:
+    a token sees the last positions only, as many as the config's window has, and rotates as layers with a window do.
     """
     c = s.config
-    q = linear(s, x, w, "attn.q", c.heads * c.head_dim, c.hidden)
-    k = linear(s, x, w, "attn.k", c.kv_heads * c.head_dim, c.hidden)
-    v = linear(s, x, w, "attn.v", c.kv_heads * c.head_dim, c.hidden)
+    rows = {"attn.q": c.heads * c.head_dim, "attn.k": c.kv_heads * c.head_dim, "attn.v": c.kv_heads * c.head_dim}
+    q, k, v = linears(s, x, w, "attn.qkv", rows, c.hidden)
+    if row_norm:
+        q = rms_norm(s, q, w.vector("attn.q_norm", rows["attn.q"]), "q_norm")
+        k = rms_norm(s, k, w.vector("attn.k_norm", rows["attn.k"]), "k_norm")
     if qk_norm:
         q = s.emit("head_norm", q, w.vector("attn.q_norm", c.head_dim), name="q_norm", heads=c.heads, eps=c.norm_eps)
         k = s.emit("head_norm", k, w.vector("attn.k_norm", c.head_dim), name="k_norm", heads=c.kv_heads, eps=c.norm_eps)
-    if rotate and s.rope_table is not None:
-        q = s.emit("rope", q, s.rope_table, name="q_rope", heads=c.heads, style=s.rope_style)
-        k = s.emit("rope", k, s.rope_table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
-    mixed = _attend(s, q, k, v)
+    table = s.local_rope_table if local else s.rope_table
+    if rotate and table is not None:
+        q = s.emit("rope", q, table, name="q_rope", heads=c.heads, style=s.rope_style)
+        k = s.emit("rope", k, table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
+    mixed = _attend(s, q, k, v, local)
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
 
-def _attend(s: Step, q: Value, k: Value, v: Value) -> Value:
-    """Appends k and v to the layer's cache and attends to all of it: q [T, H*D] -> [T, H*D]."""
+def _attend(s: Step, q: Value, k: Value, v: Value, local: bool) -> Value:
+    """Appends k and v to the layer's cache and attends to it: q [T, H*D] -> [T, H*D]."""
     c = s.config
+    s.windowed = s.windowed or local
+    window = {"window": c.window} if local and c.window else {}
+    softcap = {"softcap": c.softcap} if c.softcap else {}
     s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=s.layer, kv_heads=c.kv_heads, head_dim=c.head_dim)
     of = dict(layer=s.layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
-    scores = s.emit("attention_scores", q, s.kv, name="scores", **of)
-    probabilities = s.emit("softmax_causal", scores, s.positions, name="probabilities")
+    scores = s.emit("attention_scores", q, s.kv, name="scores", **of, **softcap)
+    probabilities = s.emit("softmax_causal", scores, s.positions, name="probabilities", **window)
     return s.emit("attention_values", probabilities, s.kv, name="mixed", **of)
 
 
 def swiglu(s: Step, x: Value, w: Weights) -> Value:
     """x [T, C] -> [T, C]: down(silu(gate(x)) * up(x)).  arXiv:2002.05202."""
+    return _gated(s, x, w, "silu")
+
+
+def geglu(s: Step, x: Value, w: Weights) -> Value:
+    """x [T, C] -> [T, C]: down(gelu(gate(x)) * up(x)).  arXiv:2002.05202."""
+    return _gated(s, x, w, "gelu")
+
+
+def mlp(s: Step, x: Value, w: Weights) -> Value:
+    """x [T, C] -> [T, C]: down(gelu(up(x)))."""
     c = s.config
-    gate = s.emit("silu", linear(s, x, w, "ffn.gate", c.intermediate, c.hidden))
-    up = linear(s, x, w, "ffn.up", c.intermediate, c.hidden)
-    return linear(s, s.emit("mul", gate, up, name="swiglu"), w, "ffn.down", c.hidden, c.intermediate)
+    return linear(s, s.emit("gelu", linear(s, x, w, "ffn.up", c.intermediate, c.hidden)), w, "ffn.down", c.hidden, c.intermediate)
+
+
+def _gated(s: Step, x: Value, w: Weights, function: str) -> Value:
+    c = s.config
+    rows = dict.fromkeys(("ffn.gate", "ffn.up"), c.intermediate)
+    gate, up = linears(s, x, w, "ffn.gate_up", rows, c.hidden)
+    product = s.emit("mul", s.emit(function, gate), up, name=f"{function}_mul")
+    return linear(s, product, w, "ffn.down", c.hidden, c.intermediate)
+
+
+def experts(s: Step, x: Value, w: Weights, *, normalize: bool) -> Value:
+    """x [T, C] -> [T, C]: the weighted sum of the few SwiGLU experts a router chose for each token.  arXiv:2401.04088.
+
+    normalize: the weights of a token sum to one, unless the checkpoint says otherwise.
+    """
+    c, e = s.config, s.config.experts
+    if e is None:
+        raise MalformedFileError(f"{Keys(w.checkpoint).name('experts')} is missing or 0")
+    logits = linear(s, x, w, "ffn.router", e.count, c.hidden)
+    normalize = normalize if e.normalize is None else e.normalize
+    ids, weights = s.builder.emit_many(
+        "router", logits, names=(f"expert_ids.{s.layer}", f"expert_weights.{s.layer}"),
+        used=e.used, gate=e.gate, normalize=normalize, scale=e.scale,
+    )  # fmt: skip
+    gate, up = (w.stack(f"ffn.{name}_experts", e.count, e.intermediate, c.hidden) for name in ("gate", "up"))
+    down = w.stack("ffn.down_experts", e.count, c.hidden, e.intermediate)
+    return s.emit("experts", x, ids, weights, gate, up, down)
+
+
+def feed_forward(s: Step, x: Value, w: Weights) -> Value:
+    """x [T, C] -> [T, C]: SwiGLU, or where the checkpoint has experts, theirs with weights that sum to one."""
+    return experts(s, x, w, normalize=True) if s.config.experts else swiglu(s, x, w)
 
 
 def residual(s: Step, x: Value, branch: Value) -> Value:

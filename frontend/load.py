@@ -5,6 +5,7 @@ Nothing here imports TVM; a file that is going to be refused is refused here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +15,18 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import arch as architectures
 from llmc.frontend.arch import ALWAYS, Architecture, column
 from llmc.frontend.checkpoint import Checkpoint, quoted
-from llmc.frontend.config import Config, Keys, read_config
+from llmc.frontend.config import LONG_FACTORS, Config, Keys
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
-from llmc.frontend.layers import Step, rms_norm
-from llmc.frontend.rope import frequencies
+from llmc.frontend.layers import Step, norm
+from llmc.frontend.rope import RopeScaling, frequencies
 from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
 from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
 from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Builder, Graph, Value
-from llmc.ir.ops import INPUT_TYPES
+from llmc.ir.ops import CONTEXT, INPUT_TYPES
 from llmc.ir.quant import dequantize
-from llmc.ir.types import TensorType
 
 STEP_TOKENS = 128
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -34,9 +34,14 @@ MAX_TEMPLATE = 1 << 20
 MODEL_NAMES = {
     "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
     "norm": ("output_norm.weight", "model.norm.weight"),
+    "norm.bias": "output_norm.bias",
     "head": ("output.weight", "lm_head.weight"),
     "rope_factors": "rope_freqs.weight",
+    "rope_factors.short": "rope_factors_short.weight",
+    "rope_factors.long": LONG_FACTORS,
 }
+
+SINGLE_EXPERT = re.compile(r"blk\.\d+\.ffn_(gate|up|down)\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
     """
     checkpoint = read_checkpoint(path)
     architecture = find_architecture(checkpoint)
-    config = read_config(checkpoint)
+    config = architecture.config(checkpoint)
     template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint)
     tokenizer = _tokenizer(checkpoint, vocab, pre)
@@ -95,21 +100,31 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     b = Builder({"T": STEP_TOKENS, "R": STEP_TOKENS})
     tokens, positions, rows, cache = (b.input(name, type) for name, type in INPUT_TYPES.items())
     container = checkpoint.container
-    w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **architecture.names(container)})
+    names = architecture.names(container, experts=config.experts is not None)
+    w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **names})
+    _check_experts(w, architecture, config)
     _refuse_missing(w, config)
     if container != "gguf":
         _check_head(w)
         _check_biases(w, architecture, config)
-    s = Step(b, config, positions, _rope_table(b, w, config, positions), architecture.rope_style(container), cache)
+    table = _rope_table(b, w, config, positions)
+    s = Step(b, config, positions, table, architecture.rope_style(container), cache, norm=architecture.norm)
+    s.local_rope_table = _local_rope_table(b, config, positions) or table
     embedding = w.matrix("embedding", vocab, config.hidden)
     x = b.emit("embedding", tokens, embedding, name="x")
     if config.embedding_scale != 1.0:
         x = b.emit("scale", x, name="x", factor=config.embedding_scale)
+    if "positions" in w.names:
+        learned = b.emit("embedding", positions, w.matrix("positions", config.context, config.hidden), name="position")
+        x = b.emit("add", x, learned, name="x")
     for layer in range(config.layers):
         s.layer = layer
         x = architecture.block(s, x, w.at(layer))
     logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
     _refuse_unused(w, config)
+    if config.window and not s.windowed:
+        key = Keys(checkpoint).name("attention.sliding_window")
+        raise UnsupportedModelError(f"{key} is {config.window}; llmc compiles {architecture.gguf} without windows")
     return b.graph(logits, s.kv)
 
 
@@ -117,25 +132,45 @@ def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
     """Final norm and logits [R, V]; without an output matrix the embedding serves (tied)."""
     c = s.config
     matrix = w.matrix("head", vocab, c.hidden) if w.has("head") else embedding
-    x = rms_norm(s, x, w.vector("norm", c.hidden), name="output_norm")
+    x = norm(s, x, w, "norm")
     logits = s.builder.emit("matmul", x, s.builder.emit("dequantize", matrix, name="head.f32"), name="logits")
-    return logits if c.logit_scale == 1.0 else s.builder.emit("scale", logits, name="logits", factor=1.0 / c.logit_scale)
+    if c.logit_scale != 1.0:
+        logits = s.builder.emit("scale", logits, name="logits", factor=1.0 / c.logit_scale)
+    return s.builder.emit("softcap", logits, name="logits", cap=c.logit_softcap) if c.logit_softcap else logits
 
 
 def _rope_table(b: Builder, w: Weights, config: Config, positions: Value) -> Value | None:
     """cos and sin of every token's position, shared by all layers; the checkpoint's factors divide the frequencies."""
     if config.rope_dims == 0:
         return None
-    values, scale = frequencies(config.rope_dims, config.rope_base, config.rope_scaling)
+    scaling = config.rope_scaling
+    values, scale = frequencies(config.rope_dims, config.rope_base, scaling)
     freqs = b.constant("rope_freqs", values)
+    if scaling.kind == "longrope":
+        short, long = (_divided(b, w, freqs, f"rope_factors.{which}") for which in ("short", "long"))
+        context, original = b.input("context", CONTEXT), scaling.original_context
+        return b.emit("rope_table", positions, short, long, context, name="rope_table", scale=scale, original_context=original)
     if w.has("rope_factors"):
-        factors = w.vector("rope_factors", config.rope_dims // 2).type
-        freqs = b.emit("div", freqs, b.constant("rope_factors", _factors(w, factors)), name="rope_freqs")
+        freqs = _divided(b, w, freqs, "rope_factors")
     return b.emit("rope_table", positions, freqs, name="rope_table", scale=scale)
 
 
-def _factors(w: Weights, type: TensorType) -> np.ndarray:
-    tensor = w.checkpoint.tensors[w.names["rope_factors"]]
+def _local_rope_table(b: Builder, config: Config, positions: Value) -> Value | None:
+    """The same for layers with a window where these have a base of their own: they keep the trained positions."""
+    if not config.local_rope_base or not config.rope_dims:
+        return None
+    values, _ = frequencies(config.rope_dims, config.local_rope_base, RopeScaling())
+    return b.emit("rope_table", positions, b.constant("rope_freqs.local", values), name="rope_table.local", scale=1.0)
+
+
+def _divided(b: Builder, w: Weights, freqs: Value, name: str) -> Value:
+    """Frequencies [P] divided by a tensor of factors."""
+    w.vector(name, int(freqs.type.shape[0]))  # is there, and has this shape
+    return b.emit("div", freqs, b.constant(name, _factors(w, name)), name="rope_freqs")
+
+
+def _factors(w: Weights, name: str) -> np.ndarray:
+    tensor = w.checkpoint.tensors[w.names[name]]
     values = dequantize(tensor.format, w.checkpoint.data(tensor.name))
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise MalformedFileError(f"tensor {tensor.name} holds a factor that is not a positive number")
@@ -191,6 +226,17 @@ def _check_biases(w: Weights, architecture: Architecture, config: Config) -> Non
                 says = next((flag for flag in flags if flag and name in flags[flag]), "the architecture")
                 tensor, there = w.names[f"{name}.bias"].format(i=layer), "missing" if name in wanted else "there"
                 raise MalformedFileError(f"tensor {tensor} is {there}, against what {says} says")
+
+
+def _check_experts(w: Weights, architecture: Architecture, config: Config) -> None:
+    """Experts are in a family that has them, all experts of a matrix in one tensor."""
+    if config.experts and not architecture.experts:
+        key = Keys(w.checkpoint).name("experts")
+        raise UnsupportedModelError(f"{key} is {config.experts.count}: llmc cannot compile {architecture.gguf} with experts")
+    for name in w.checkpoint.tensors if config.experts else ():
+        if SINGLE_EXPERT.match(name):
+            hint = "files made before April 2024 store them so; convert the model again"
+            raise UnsupportedModelError(f"tensor {name} holds a single expert; llmc reads all experts from one tensor", hint=hint)
 
 
 def _refuse_missing(w: Weights, config: Config) -> None:

@@ -21,13 +21,14 @@ _PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 class RopeScaling:
     """How positions beyond the trained context are squeezed. `factor` is the ratio of new to original context.
 
-    Between `beta_fast` and `beta_slow` ("yarn"), or `high` and `low` ("llama3"),
+    "longrope" (arXiv:2402.13753) keeps the frequencies: the checkpoint brings two sets of factors for them, and the context that
+    a session declares says which is taken. Between `beta_fast` and `beta_slow` ("yarn"), or `high` and `low` ("llama3"),
     rotations in the original context lies a ramp from frequencies as they are to frequencies divided by the factor; yarn's lies
     between whole dimensions if `truncate`. yarn multiplies cos and sin by `magnitude`, or, where it is None, by
     attention_factor * (0.1 ln factor + 1).
     """
 
-    kind: str = "none"  # none, linear, yarn, llama3
+    kind: str = "none"  # none, linear, yarn, llama3, longrope
     factor: float = 1.0
     original_context: int = 0
     attention_factor: float = 1.0
@@ -46,6 +47,8 @@ def frequencies(dims: int, base: float, scaling: RopeScaling) -> tuple[npt.NDArr
         plain = [(-Decimal(2 * i) / dims * log_base).exp() for i in range(dims // 2)]
         if scaling.kind == "none":
             return _f32(plain), 1.0
+        if scaling.kind == "longrope":
+            return _f32(plain), float(np.float32(scaling.attention_factor))
         squeezed = [f / Decimal(scaling.factor) for f in plain]
         if scaling.kind == "linear":
             return _f32(squeezed), 1.0

@@ -12,7 +12,7 @@ from llmc.ir.graph import Builder, Value
 from llmc.ir.quant import DenseFormat
 from llmc.ir.types import TensorType
 
-SIZE_KEYS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim")
+SIZE_KEYS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "experts")
 
 
 @dataclass
@@ -31,22 +31,29 @@ class Weights:
     def has(self, name: str) -> bool:
         return name in self.names and self._name(name) in self.checkpoint.tensors
 
-    def matrix(self, name: str, rows: int, columns: int) -> Value:
-        """A weight [rows, columns] in its own format."""
-        tensor = self._tensor(name, (rows, columns))
-        return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
+    def matrix(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
+        """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""
+        return self._weight(self._tensor(name, (rows, columns)), part)
 
-    def vector(self, name: str, size: int) -> Value:
-        """Norm weights and biases: [size] of F32, F16 or BF16."""
+    def stack(self, name: str, count: int, rows: int, columns: int) -> Value:
+        """The matrices [rows, columns] of `count` experts as one weight [count, rows, columns]."""
+        return self._weight(self._tensor(name, (count, rows, columns)), None)
+
+    def vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value:
+        """Norm weights and biases: [size] of F32, F16 or BF16, or the elements [lo, hi) of one."""
         tensor = self._tensor(name, (size,))
         if not isinstance(tensor.format, DenseFormat):
             raise UnsupportedModelError(
                 f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16"
             )
-        return self.builder.weight(tensor.name, TensorType(tensor.format, tensor.shape))
+        return self._weight(tensor, part)
 
-    def optional_vector(self, name: str, size: int) -> Value | None:
-        return self.vector(name, size) if self.has(name) else None
+    def optional_vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value | None:
+        return self.vector(name, size, part) if self.has(name) else None
+
+    def _weight(self, tensor: Tensor, part: tuple[int, int] | None) -> Value:
+        rows = tensor.shape[0] if part is None else part[1] - part[0]
+        return self.builder.weight(tensor.name, TensorType(tensor.format, (rows, *tensor.shape[1:])), part)
 
     def _name(self, name: str) -> str:
         return self.names[name].format(i=self.layer)

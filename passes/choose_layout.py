@@ -9,14 +9,17 @@ from llmc.passes.base import required_pass
 LAYOUTS = {
     "embedding": ("", "tile16"),
     "linear": ("", "tile16", "vector"),
+    "experts": ("", "", "", "tile16", "tile16", "tile16"),
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),
     "head_norm": ("", "vector"),
     "add_rms_norm": ("", "", "vector"),
+    "layer_norm": ("", "vector", "vector"),
+    "add_layer_norm": ("", "", "vector", "vector"),
 }
 """What an op reads each operand as. A tied embedding is one weight: the gather picks its row out of the output matrix's tiles."""
 
-GROUPS = ("linear_group", "linear_silu_mul")
+GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul")
 
 
 @required_pass

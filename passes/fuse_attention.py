@@ -18,7 +18,7 @@ def fuse_attention(graph: Graph) -> Graph:
         softmax = _sole_producer(uses, node, "softmax_causal")
         scores = _sole_producer(uses, softmax, "attention_scores") if softmax else None
         if scores and softmax and _same_cache(scores, node):
-            edit.replace(node, "attention", (*scores.inputs, softmax.inputs[1]), **scores.attrs)
+            edit.replace(node, "attention", (*scores.inputs, softmax.inputs[1]), **scores.attrs, **softmax.attrs)
             edit.drop(softmax, scores)
     return edit.graph()
 

@@ -16,7 +16,7 @@ def fuse_bias(graph: Graph) -> Graph:
     for node in graph.of_kind("add_bias"):
         y, bias = node.inputs
         linear = uses.made_by(y, "linear")
-        if linear and uses.only_user(y) is node and len(linear.inputs) == 2 and "scale" not in linear.attrs:
+        if linear and uses.only_user(y) is node and len(linear.inputs) == 2 and not linear.attrs:
             edit.replace(node, "linear", (*linear.inputs, bias), **linear.attrs)
             edit.drop(linear)
     return edit.graph()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from llmc.ir.graph import Edit, Graph, Uses
 from llmc.passes.base import graph_pass
 
-MAKERS = ("rms_norm", "add_rms_norm", "silu_mul", "linear_silu_mul")
+MAKERS = (
+    "rms_norm", "add_rms_norm", "layer_norm", "add_layer_norm", "silu_mul", "linear_silu_mul", "gelu_mul",
+    "linear_gelu_mul", "gelu",
+)  # fmt: skip
 """Ops whose attribute `out` names the forms they give their last result in."""
 
 

@@ -19,7 +19,7 @@ def fuse_scale(graph: Graph) -> Graph:
     for node in graph.of_kind("scale"):
         maker = uses.producer[node.inputs[0].name]
         user = uses.only_user(node.output)
-        if maker.op in PRODUCERS and uses.only_user(node.inputs[0]) is node:
+        if maker.op in PRODUCERS and uses.only_user(node.inputs[0]) is node and "softcap" not in maker.attrs:
             factor = node.attrs["factor"] * maker.attrs.get("scale", 1.0)
             edit.replace(node, maker.op, maker.inputs, **{**maker.attrs, "scale": factor})
             edit.drop(maker)

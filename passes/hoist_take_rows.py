@@ -7,8 +7,8 @@ from llmc.ir.types import DType, TensorType
 from llmc.passes.base import graph_pass
 
 ROW_OPERANDS = {
-    "add": (0, 1), "mul": (0, 1), "silu_mul": (0, 1),
-    "linear": (0,), "add_bias": (0,), "scale": (0,), "silu": (0,), "rms_norm": (0,),
+    "add": (0, 1), "mul": (0, 1), "silu_mul": (0, 1), "gelu_mul": (0, 1), "gelu": (0,), "layer_norm": (0,), "softcap": (0,),
+    "linear": (0,), "add_bias": (0,), "scale": (0,), "silu": (0,), "rms_norm": (0,), "router": (0,), "experts": (0, 1, 2),
 }  # fmt: skip
 """Ops that work on each row (token) alone, and which of their operands have a row per token."""
 
@@ -27,7 +27,7 @@ def hoist_take_rows(graph: Graph) -> Graph:
     taken: Taken = {}
     for node in graph.nodes:
         if _moves(node, rows_of):
-            _work_on_rows(edit, node, rows_of[node.output.name], taken)
+            _work_on_rows(edit, node, rows_of[node.outputs[0].name], taken)
         elif node.op == "take_rows":
             _take_once(edit, node, taken)
     return edit.graph()
@@ -45,19 +45,20 @@ def _rows_wanted(graph: Graph) -> dict[str, Value | None]:
             if node.op == "take_rows" and i == 0:
                 use(value, node.inputs[1])
             else:
-                use(value, wanted[node.output.name] if _moves(node, wanted) and i in ROW_OPERANDS[node.op] else None)
+                use(value, wanted[node.outputs[0].name] if _moves(node, wanted) and i in ROW_OPERANDS[node.op] else None)
     return wanted
 
 
 def _moves(node: Node, rows_of: dict[str, Value | None]) -> bool:
-    if node.op not in ROW_OPERANDS or rows_of.get(node.outputs[0].name) is None:
+    wanted = {rows_of.get(value.name) for value in node.outputs}
+    if node.op not in ROW_OPERANDS or None in wanted or len(wanted) > 1:
         return False
     operands = [node.inputs[i] for i in ROW_OPERANDS[node.op]]
-    return all(value.type.dtype is DType.F32 for value in (*operands, *node.outputs))
+    return all(value.type.dtype is not DType.Q8 for value in (*operands, *node.outputs))
 
 
 def _work_on_rows(edit: Edit, node: Node, rows: Value | None, taken: Taken) -> None:
-    """Replaces `node` by itself on the wanted rows of its operands; its value keeps the name and changes the type."""
+    """Replaces `node` by itself on the wanted rows of its operands; its values keep their names and change their types."""
     assert rows is not None
     inputs = list(node.inputs)
     for i in ROW_OPERANDS[node.op]:
@@ -65,9 +66,9 @@ def _work_on_rows(edit: Edit, node: Node, rows: Value | None, taken: Taken) -> N
         if key not in taken:
             taken[key] = edit.insert_before(node, "take_rows", (value, rows), _restricted(value, rows), f"{value.name}.rows")
         inputs[i] = taken[key]
-    output = Value(node.output.name, _restricted(node.output, rows))
-    edit.swap(node, Node(node.op, tuple(inputs), (output,), node.attrs))
-    taken[output.name, rows.name] = output
+    outputs = tuple(Value(value.name, _restricted(value, rows)) for value in node.outputs)
+    edit.swap(node, Node(node.op, tuple(inputs), outputs, node.attrs))
+    taken.update(((output.name, rows.name), output) for output in outputs)
 
 
 def _take_once(edit: Edit, node: Node, taken: Taken) -> None:

@@ -18,6 +18,7 @@ from llmc.passes.fuse_quantize import fuse_quantize
 from llmc.passes.fuse_rope_kv_append import fuse_rope_kv_append
 from llmc.passes.fuse_scale import fuse_scale
 from llmc.passes.fuse_silu_mul import fuse_silu_mul
+from llmc.passes.fuse_softcap import fuse_softcap
 from llmc.passes.hoist_take_rows import hoist_take_rows
 from llmc.passes.plan_memory import plan_memory
 from llmc.passes.quantize_activations import quantize_activations
@@ -26,7 +27,7 @@ from llmc.passes.quantize_activations import quantize_activations
 SIMPLIFY = [fold_constants, eliminate_dead]
 
 # From the frontend's plain arithmetic to the ops kernels exist for. The product comes first: bias and scale fuse into it.
-RAISE = [fuse_dequant_matmul, fuse_bias, fuse_scale, fuse_attention, fuse_silu_mul]
+RAISE = [fuse_dequant_matmul, fuse_bias, fuse_scale, fuse_softcap, fuse_attention, fuse_silu_mul]
 
 # Rows nobody asked for are not computed. After RAISE, because a linear is row-wise as a whole; before anything merges two ops.
 NARROW = [hoist_take_rows]

@@ -67,7 +67,7 @@ def _buffers(graph: Graph) -> tuple[dict[str, Buffer], dict[int, list[Buffer]]]:
             buffer = homes.get(_taken_over(node, n, last, i)) or Buffer(nbytes(value.type, graph.bounds), i, i)
             buffer.end = last[value.name]
             homes[value.name] = buffer
-        if types := scratch_types(node):
+        if types := scratch_types(node, graph.bounds):
             scratch[i] = [Buffer(nbytes(type, graph.bounds), i, i) for type in types]
     return homes, scratch
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from llmc.ir.graph import Edit, Graph, Node, Value
+from collections.abc import Sequence
+
+from llmc.ir.graph import Edit, Graph, Node, Uses, Value
 from llmc.ir.quant import BlockFormat
 from llmc.ir.types import DType, q8
 from llmc.passes.base import graph_pass
@@ -15,19 +17,28 @@ COLUMNS = 32
 def quantize_activations(graph: Graph) -> Graph:
     """linear(x, W) -> linear(quantize(x), W) where W is in a block format; one quantize per distinct x.
 
-    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. Changes
-    results: each group of 32 activations is rounded to 8 bits.
+    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. `experts` is
+    told to quantise inside, after it has sorted the rows. What a router reads stays float32: rounding would flip experts.
+    Changes results: each group of 32 activations is rounded to 8 bits.
     """
-    edit = Edit(graph)
+    edit, uses = Edit(graph), Uses(graph)
     quantized: dict[str, Value] = {}
     for node in graph.of_kind("linear"):
         x = node.inputs[0]
-        if not _takes_q8(node):
+        if not _takes_q8(node) or _is_routed(uses.users(node.output)):
             continue
         if x.name not in quantized:
             quantized[x.name] = edit.insert_before(node, "quantize", (x,), q8(*x.type.shape), f"{x.name}.q8")
         edit.replace(node, "linear", (quantized[x.name], *node.inputs[1:]), **node.attrs)
+    for node in graph.of_kind("experts"):
+        gate, up, down = (isinstance(w.type.dtype, BlockFormat) for w in node.inputs[3:])
+        if down or (gate and up):
+            edit.swap(node, node.with_attrs(forms=("q8" if gate and up else "f32", "q8" if down else "f32")))
     return edit.graph()
+
+
+def _is_routed(users: Sequence[Node | None]) -> bool:
+    return any(user is not None and user.op == "router" for user in users)
 
 
 def _takes_q8(linear: Node) -> bool:

@@ -1,4 +1,7 @@
-"""The gate of SwiGLU: silu(gate) * up, silu(x) = x / (1 + e^-x).  arXiv:2002.05202."""
+"""The nonlinear part of a feed-forward block: an activation function, mostly times the gate's other half.
+
+silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).  arXiv:1606.08415, arXiv:2002.05202.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,25 +15,31 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
+FUNCTIONS = ("silu", "gelu")
+
 
 @dataclass(frozen=True)
-class SiluMul:
-    """v = silu(gate[t]) * up[t] over n columns for tokens t in [lo, hi), as rows y (f32), as q8 token tiles of n_tokens tokens
-    (rows from n_tokens on, where hi reaches them, are zeros), or both.
+class Activation:
+    """v = function(gate[t]) * up[t], without the factor unless `gated`, over n columns for tokens t in [lo, hi), as rows y (f32),
+    as q8 token tiles of n_tokens tokens (rows from n_tokens on, where hi reaches them, are zeros), or both.
 
-    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8.
+    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8. `up` is not looked at unless `gated`.
     """
 
+    function: str
+    gated: bool
     f32: bool
     q8: bool
 
     def __post_init__(self) -> None:
+        if self.function not in FUNCTIONS:
+            raise ValueError(f"activation {self.function!r}; there are {FUNCTIONS}")
         if not (self.f32 or self.q8):
-            raise ValueError("silu_mul without a result")
+            raise ValueError("an activation without a result")
 
     @property
     def symbol(self) -> str:
-        return "silu_mul" + "_f32" * self.f32 + "_q8" * self.q8
+        return self.function + "_mul" * self.gated + "_f32" * self.f32 + "_q8" * self.q8
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -45,7 +54,8 @@ class SiluMul:
         return activation_tir.generate(self, isa)
 
 
-def reference(gate: NDArray[np.floating], up: NDArray[np.floating]) -> NDArray[np.float64]:
-    """gate, up [..., n] -> silu(gate) * up."""
-    wide = gate.astype(np.float64)
-    return np.asarray(wide / (1 + np.exp(-wide)) * up)
+def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating] | float = 1.0) -> NDArray[np.float64]:
+    """gate, up [..., n] -> function(gate) * up."""
+    x = gate.astype(np.float64)
+    exponent = x if function == "silu" else 2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)  # (1 + tanh(u)) / 2 = 1 / (1 + e^-2u)
+    return np.asarray(x / (1 + np.exp(-np.clip(exponent, -700, 700))) * up)

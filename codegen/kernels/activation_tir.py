@@ -1,22 +1,23 @@
-"""The SiluMul kernel: one pass over gate and up."""
+"""The activation kernel: one pass over gate and up."""
 
 from types import SimpleNamespace
 
 from llmc.codegen import tir
-from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.activation import Activation
 from llmc.codegen.kernels.activations import COLUMNS
 from llmc.codegen.kernels.quantize import QuantisedRow
 from llmc.codegen.tir import Expr, f32, i64, let, load, loop, store
 from llmc.target import Isa
 
+_ROOT = 0.7978845608028654  # sqrt(2/pi)
 _STEP = 16  # columns rows are padded to
 
 
-def generate(spec: SiluMul, isa: Isa) -> tir.PrimFunc:
-    return tir.prim_func(spec, isa, lambda p: _silu_mul(spec, isa, p))
+def generate(spec: Activation, isa: Isa) -> tir.PrimFunc:
+    return tir.prim_func(spec, isa, lambda p: _activation(spec, isa, p))
 
 
-def _silu_mul(spec: SiluMul, isa: Isa, p: SimpleNamespace) -> None:
+def _activation(spec: Activation, isa: Isa, p: SimpleNamespace) -> None:
     with loop(p.lo, p.hi) as token:
         with tir.when(token < p.n_tokens):
             if spec.q8:
@@ -31,14 +32,14 @@ def _silu_mul(spec: SiluMul, isa: Isa, p: SimpleNamespace) -> None:
                 QuantisedRow(isa, p, token).zeros()
 
 
-def _columns(spec: SiluMul, isa: Isa, p: SimpleNamespace, token: Expr, first: Expr, count: int) -> list[Expr]:
+def _columns(spec: Activation, isa: Isa, p: SimpleNamespace, token: Expr, first: Expr, count: int) -> list[Expr]:
     """Columns [first, first + count) as vectors, stored to y where that is wanted."""
     values = []
     for column in range(0, count, isa.lanes):
         at = i64(first + column)
         gate = let(load(p.gate, i64(token) * i64(p.ldg) + at, isa.lanes))
-        up = load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes)
-        values.append(let(_silu(isa, gate) * up))
+        value = _FUNCTIONS[spec.function](isa, gate)
+        values.append(let(value * load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes) if spec.gated else value))
         if spec.f32:
             store(p.y, i64(token) * i64(p.ldy) + at, values[-1])
     return values
@@ -47,3 +48,13 @@ def _columns(spec: SiluMul, isa: Isa, p: SimpleNamespace, token: Expr, first: Ex
 def _silu(isa: Isa, x: Expr) -> Expr:
     lanes = isa.lanes
     return x / (f32(1.0, lanes) + let(tir.exp(isa, f32(0.0, lanes) - x)))
+
+
+def _gelu(isa: Isa, x: Expr) -> Expr:
+    """1/2 (1 + tanh(u)) = 1 / (1 + e^-2u)."""
+    lanes = isa.lanes
+    slope = let(tir.fma(isa, x * x, f32(-2 * _ROOT * 0.044715, lanes), f32(-2 * _ROOT, lanes)))
+    return x / (f32(1.0, lanes) + let(tir.exp(isa, x * slope)))
+
+
+_FUNCTIONS = {"silu": _silu, "gelu": _gelu}

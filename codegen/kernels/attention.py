@@ -5,9 +5,10 @@ partitions of 512. A partition starts fresh and ends as a state (m, z, acc[d]) p
 
     m = max s,  z = sum 2^(s - m),  acc = sum 2^(s - m) v          s = (q . k) * scale * log2(e)
 
+or, where scores are capped, s = cap * tanh((q . k) * scale / cap) * log2(e) (Gemma 2, arXiv:2408.00118),
 and states are merged in ascending order, M' = max(M, m), (Z, A) = (Z, A) 2^(M - M') + (z, acc) 2^(m - M'). So a row's result is a
 function of its own query, keys and values alone, to the bit: not of how many tokens are computed together, nor of who computes
-which partition. Keys past the row's position contribute exactly nothing.
+which partition. Keys past the row's position contribute exactly nothing, nor do keys outside its window.
 """
 
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ class Attention:
     tok_hi - tok_lo is a multiple of that. No page past a tile's last position is read, no value past it either; where a tile
     holds several tokens, a value that is not finite also spoils the tile's earlier tokens.
 
+    window: a token sees the last `window` positions only, its own among them; pages wholly before that are not read. softcap:
+    scores are capped. The parameters are there, and not looked at, without them.
+
     Uses about 12 * d * heads_per_kv * tokens bytes of stack.
     """
 
@@ -44,6 +48,8 @@ class Attention:
     heads_per_kv: int
     tokens: int
     dtype: str
+    window: bool = False
+    softcap: bool = False
 
     def __post_init__(self) -> None:
         kv_append.check(self.d, self.dtype)
@@ -51,10 +57,12 @@ class Attention:
             raise ValueError(f"attention of {self.heads_per_kv} heads and {self.tokens} tokens")
 
     @classmethod
-    def variants(cls, d: int, heads_per_kv: int, dtype: str) -> tuple["Attention", "Attention"]:
+    def variants(
+        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False
+    ) -> tuple["Attention", "Attention"]:
         """The kernel for single tokens and the one for tiles, of a power of two of tokens."""
         tokens = 1 << (max(2, min(_TILE_TOKENS, _TILE_ROWS // heads_per_kv)).bit_length() - 1)
-        return cls(d, heads_per_kv, 1, dtype), cls(d, heads_per_kv, tokens, dtype)
+        return cls(d, heads_per_kv, 1, dtype, window, softcap), cls(d, heads_per_kv, tokens, dtype, window, softcap)
 
     @property
     def rows(self) -> int:
@@ -63,14 +71,15 @@ class Attention:
 
     @property
     def symbol(self) -> str:
-        return f"attention_d{self.d}_g{self.heads_per_kv}_t{self.tokens}_{self.dtype}"
+        options = "_window" * self.window + "_softcap" * self.softcap
+        return f"attention_d{self.d}_g{self.heads_per_kv}_t{self.tokens}_{self.dtype}{options}"
 
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
             "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, float *o, int32_t kv_heads, "
-            "int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, "
-            "int32_t tok_hi"
+            "int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap, int32_t window, int32_t kv_lo, "
+            "int32_t kv_hi, int32_t tok_lo, int32_t tok_hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":
@@ -80,14 +89,22 @@ class Attention:
 
 
 def reference(
-    q: NDArray[np.floating], k: NDArray[np.floating], v: NDArray[np.floating], positions: NDArray[np.int32], scale: float
+    q: NDArray[np.floating],
+    k: NDArray[np.floating],
+    v: NDArray[np.floating],
+    positions: NDArray[np.int32],
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
 ) -> NDArray[np.float64]:
-    """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d]."""
+    """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d]. window, softcap: 0 for none."""
     heads, kv_heads = q.shape[1], k.shape[1]
     keys, values = (np.repeat(a.astype(np.float64), heads // kv_heads, axis=1) for a in (k, v))
     rows = []
     for row, position in zip(q.astype(np.float64), positions, strict=True):
-        scores = np.einsum("hd,shd->hs", row, keys[: position + 1]) * scale
+        seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
+        scores = np.einsum("hd,shd->hs", row, keys[seen]) * scale
+        scores = softcap * np.tanh(scores / softcap) if softcap else scores
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        rows.append(np.einsum("hs,shd->hd", p / p.sum(axis=1, keepdims=True), values[: position + 1]))
+        rows.append(np.einsum("hs,shd->hd", p / p.sum(axis=1, keepdims=True), values[seen]))
     return np.stack(rows)

@@ -69,11 +69,17 @@ class _Attention:
             self.token = let(p.tok_lo + tile * tokens)
             self.position = let(load(p.positions, self.token))
             self.last_page = let(tir.shifted(self.position + (tokens - 1), -6))
+            self.first_page = self.oldest_page() if self.spec.window else i32(0)
             self.load_queries()
-            with loop(0, tir.shifted(self.last_page, -3) + 1) as partition:
-                self.partition(partition)
-                self.merge(partition)
+            first = let(tir.shifted(self.first_page, -3))
+            with loop(0, tir.shifted(self.last_page, -3) + 1 - first) as round:
+                self.partition(let(first + round))
+                self.merge(round)
             self.write()
+
+    def oldest_page(self) -> Expr:
+        """The page of the oldest key that the tile's first token sees; the others see no older one."""
+        return let(tir.shifted(tir.maximum(i32(0), self.position + 1 - self.p.window), -6))
 
     def of_row(self, row: Expr, ld: Expr) -> Expr:
         """Where the query head and token of a row start in q or o."""
@@ -81,7 +87,7 @@ class _Attention:
         return let(i64(self.token + row // heads) * i64(ld) + i64((self.head * heads + row % heads) * self.d))
 
     def load_queries(self) -> None:
-        factor = let(self.p.scale * f32(_LOG2_E))
+        factor = let(self.p.scale / self.p.softcap if self.spec.softcap else self.p.scale * f32(_LOG2_E))
         with loop(0, self.rows) as row:
             start = self.of_row(row, self.p.ldq)
 
@@ -93,8 +99,9 @@ class _Attention:
     # A partition: its state from its pages ---------------------------------------------------------------------------
 
     def partition(self, partition: Expr) -> None:
-        with loop(0, tir.minimum(i32(_PAGES), self.last_page + 1 - partition * _PAGES)) as index:
-            number = let(partition * _PAGES + index)
+        start = let(tir.maximum(self.first_page, partition * _PAGES))
+        with loop(0, tir.minimum(partition * _PAGES + _PAGES, self.last_page + 1) - start) as index:
+            number = let(start + index)
             page, following = let(self.cache.page(number)), let(self.cache.page(tir.minimum(number + 1, self.last_page)))
             keys, values = let(self.cache.keys(page, self.head)), let(self.cache.values(page, self.head))
             visible = let(self.position + 1 - number * PAGE_TOKENS)  # keys of this page for the tile's first token, if in 0..64
@@ -135,7 +142,7 @@ class _Attention:
         with loop(0, PAGE_TOKENS // lanes) as i:
             at = let(row * PAGE_TOKENS + i * lanes)
             power = let(tir.exp2(self.isa, load(self.scores, at, lanes) - splat(m, lanes)))
-            p = let(tir.select(tir.counting(i * lanes, lanes) < splat(visible, lanes), power, f32(0.0, lanes)))
+            p = let(self.where_seen(i * lanes, visible, power, 0.0))
             store(self.scores, at, p)
             store(total, 0, load(total, 0, lanes) + p)
         z = _unless_first(index, load(state.z, row * lanes, lanes), 0.0)
@@ -146,10 +153,22 @@ class _Attention:
         largest = tir.local(lanes, "float32")
         store(largest, 0, f32(_NOTHING, lanes))
         with loop(0, PAGE_TOKENS // lanes) as i:
-            score = load(self.scores, row * PAGE_TOKENS + i * lanes, lanes)
-            score = let(tir.select(tir.counting(i * lanes, lanes) < splat(visible, lanes), score, f32(_NOTHING, lanes)))
+            at = let(row * PAGE_TOKENS + i * lanes)
+            score = load(self.scores, at, lanes)
+            if self.spec.softcap:
+                score = let(tir.tanh(self.isa, score) * splat(self.p.softcap * f32(_LOG2_E), lanes))
+                store(self.scores, at, score)
+            score = let(self.where_seen(i * lanes, visible, score, _NOTHING))
             store(largest, 0, tir.maximum(load(largest, 0, lanes), score))
         return tir.reduce_max(load(largest, 0, lanes))
+
+    def where_seen(self, key: Expr, visible: Expr, value: Expr, otherwise: float) -> Expr:
+        """`value` in the lanes of keys, counted from `key` on, that a row with `visible` keys up to its own sees."""
+        lanes = self.lanes
+        value = tir.select(tir.counting(key, lanes) < splat(visible, lanes), value, f32(otherwise, lanes))
+        if not self.spec.window:
+            return value
+        return tir.select(tir.counting(key, lanes) >= splat(visible - self.p.window, lanes), let(value), f32(otherwise, lanes))
 
     def page_values(self, values: Expr, ahead: Expr, index: Expr, visible: Expr) -> None:
         for first, rows, count in _split(self.rows, self.tile.rows):

@@ -1,6 +1,7 @@
-"""Row-wise work around a norm: residual add, RMS norm, quantisation, any of them left out; and RMS norm of single heads.
+"""Row-wise work around a norm: residual add, norm, quantisation, any of them left out; and RMS norm of single heads.
 
 RMS norm: v = x / sqrt(mean(x^2) + eps) * w.  Zhang and Sennrich, arXiv:1910.07467.
+Layer norm: v = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * w + b.  Ba et al., arXiv:1607.06450.
 """
 
 from dataclasses import dataclass
@@ -16,25 +17,30 @@ if TYPE_CHECKING:
     from llmc.target import Isa
 
 
+NORMS = ("", "rms", "layer")
+
+
 @dataclass(frozen=True)
 class Norm:
     """For tokens t in [lo, hi), with source row s = rows ? rows[t] : t of x, and n columns:
 
         if add:   x[s] += alpha * o[s]
-        v = x[s] / sqrt(mean(x[s]^2) + eps) * w  if norm,  else x[s]
+        v = the norm of x[s] by w, and by b if that is not NULL and norm is "layer";  x[s] if norm is ""
         if f32:   y[t] = v
         if q8:    v into row t of the token tiles of n_tokens tokens; rows from n_tokens on, where hi reaches them, are zeros
 
-    Rows of x, o, y and w are padded with zeros to 16 columns; n is a multiple of 32 for q8. y is none of the inputs. With `rows`
-    and `add` no row may be named twice. The sum of squares is taken in f32, in an order that depends on the level alone.
+    Rows of x, o, y, w and b are padded with zeros to 16 columns; n is a multiple of 32 for q8. y is none of the inputs. With
+    `rows` and `add` no row may be named twice. Sums are taken in f32, in an order that depends on the level alone.
     """
 
     add: bool
-    norm: bool
+    norm: str
     f32: bool
     q8: bool
 
     def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"norm {self.norm!r}; there are {NORMS}")
         if not (self.add or self.norm or self.q8):
             raise ValueError("a norm kernel that does nothing but copy; copy rows in the plan")
         if not (self.add or self.f32 or self.q8):
@@ -42,14 +48,15 @@ class Norm:
 
     @property
     def symbol(self) -> str:
-        parts = {"add": self.add, "rms": self.norm, "f32": self.f32, "q8": self.q8}
+        parts = {"add": self.add, self.norm: self.norm, "f32": self.f32, "q8": self.q8}
         return "_".join(["norm", *(name for name, wanted in parts.items() if wanted)])
 
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "float *x, const float *o, const float *w, float *y, int8_t *qa, float *da, int32_t *sa, const int32_t *rows, "
-            "int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t n_tokens, int32_t lo, int32_t hi"
+            "float *x, const float *o, const float *w, const float *b, float *y, int8_t *qa, float *da, int32_t *sa, "
+            "const int32_t *rows, int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t n_tokens, "
+            "int32_t lo, int32_t hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":
@@ -83,7 +90,15 @@ class HeadNorm:
 
 
 def reference(x: NDArray[np.floating], w: NDArray[np.floating], eps: float) -> NDArray[np.float64]:
-    """x [..., n], w [n] -> the norm of each row."""
+    """x [..., n], w [n] -> the RMS norm of each row."""
     wide = x.astype(np.float64)
     mean = (wide * wide).mean(axis=-1, keepdims=True)
     return np.asarray(wide / np.sqrt(mean + eps) * w)
+
+
+def reference_layer(
+    x: NDArray[np.floating], w: NDArray[np.floating], b: NDArray[np.floating], eps: float
+) -> NDArray[np.float64]:
+    """x [..., n], w [n], b [n] -> the layer norm of each row."""
+    wide = x.astype(np.float64)
+    return reference(wide - wide.mean(axis=-1, keepdims=True), w, eps) + b

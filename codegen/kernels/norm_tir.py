@@ -1,4 +1,4 @@
-"""The norm kernels. A row is read twice where there is a norm: for its sum of squares, then for the result."""
+"""The norm kernels. A row is read once for each mean that its norm takes, and once for the result."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ class _Norm:
         source = let(tir.either_way(tir.is_null(p.rows), token, load(p.rows, token)))
         self.x, self.o = let(i64(source) * i64(p.ldx)), let(i64(source) * i64(p.ldo))
         self.y = let(i64(token) * i64(p.ldy))
-        value = self.normed() if self.spec.norm else self.summed
+        value = {"": lambda: self.summed, "rms": self.rms, "layer": self.layer}[self.spec.norm]()
         if self.spec.q8:
             out = QuantisedRow(self.isa, p, token)
             with loop(0, out.blocks) as block:
@@ -65,25 +65,54 @@ class _Norm:
             store(self.p.x, self.x + i64(column), x)
         return x
 
-    def normed(self) -> Callable[[Expr], Expr]:
+    def rms(self) -> Callable[[Expr], Expr]:
         """Adds and takes the sum of squares; what the second reading makes of a vector."""
         lanes = self.isa.lanes
-        squares = tir.local(_STEP, "float32")
-        for i in range(0, _STEP, lanes):
-            store(squares, i, tir.f32(0.0, lanes))
-        with loop(0, _steps(self.p.n)) as step:
-            for i in range(0, _STEP, lanes):
-                x = let(self.summed(step * _STEP + i))
-                store(squares, i, tir.fma(self.isa, x, x, load(squares, i, lanes)))
-        parts = [load(squares, i, lanes) for i in range(0, _STEP, lanes)]
-        total = tir.reduce_add(sum(parts[1:], parts[0]))
-        factor = _factor(total, tir.convert(self.p.n, "float32"), self.p.eps)
+
+        def square(column: Expr, total: Expr) -> Expr:
+            x = let(self.summed(column))
+            return tir.fma(self.isa, x, x, total)
+
+        factor = _factor(self.total(square), tir.convert(self.p.n, "float32"), self.p.eps)
 
         def value(column: Expr) -> Expr:
             x = load(self.p.x, self.x + i64(column), lanes)
             return x * splat(factor, lanes) * load(self.p.w, column, lanes)
 
         return value
+
+    def layer(self) -> Callable[[Expr], Expr]:
+        """Adds and takes the sum, then the sum of squared distances from the mean; what the third reading makes of a vector."""
+        lanes, count = self.isa.lanes, let(tir.convert(self.p.n, "float32"))
+        mean = let(self.total(lambda column, total: total + self.summed(column)) / count)
+
+        def centred(column: Expr) -> Expr:
+            return let(load(self.p.x, self.x + i64(column), lanes) - splat(mean, lanes))
+
+        def square(column: Expr, total: Expr) -> Expr:
+            there = tir.counting(column, lanes) < splat(self.p.n, lanes)
+            x = let(tir.select(there, centred(column), tir.f32(0.0, lanes)))
+            return tir.fma(self.isa, x, x, total)
+
+        factor = _factor(self.total(square), count, self.p.eps)
+
+        def value(column: Expr) -> Expr:
+            x = let(centred(column) * splat(factor, lanes))
+            return tir.fma(self.isa, x, load(self.p.w, column, lanes), tir.optional(self.p.b, column, lanes))
+
+        return value
+
+    def total(self, add: Callable[[Expr, Expr], Expr]) -> Expr:
+        """The sum over a row whose terms `add` adds, vector by vector: (column, sum so far) -> sum. The lanes are added last."""
+        lanes = self.isa.lanes
+        sums = tir.local(_STEP, "float32")
+        for i in range(0, _STEP, lanes):
+            store(sums, i, tir.f32(0.0, lanes))
+        with loop(0, _steps(self.p.n)) as step:
+            for i in range(0, _STEP, lanes):
+                store(sums, i, add(let(step * _STEP + i), load(sums, i, lanes)))
+        parts = [load(sums, i, lanes) for i in range(0, _STEP, lanes)]
+        return let(tir.reduce_add(sum(parts[1:], parts[0])))
 
 
 def _steps(n: Expr) -> Expr:

@@ -200,16 +200,21 @@ class Builder:
         self._sources: list[Node] = []
         self._nodes: list[Node] = []
         self._names = Names()
-        self._weights: dict[str, Value] = {}
+        self._weights: dict[tuple[str, tuple[int, int] | None], Value] = {}
 
     def input(self, name: str, type: TensorType) -> Value:
         return self._source(Node("input", (), (self._value(name, type),)))
 
-    def weight(self, tensor: str, type: TensorType) -> Value:
-        """A tensor of the checkpoint, by its name there; the same tensor gives the same value."""
-        if tensor not in self._weights:
-            self._weights[tensor] = self._source(Node("weight", (), (self._value(tensor, type),), {"tensor": tensor}))
-        return self._weights[tensor]
+    def weight(self, tensor: str, type: TensorType, rows: tuple[int, int] | None = None) -> Value:
+        """A tensor of the checkpoint, by its name there, or its rows [lo, hi), whose type is given then.
+
+        The same tensor and rows give the same value.
+        """
+        if (tensor, rows) not in self._weights:
+            name = tensor if rows is None else f"{tensor}.{rows[0]}"
+            attrs = {"tensor": tensor} if rows is None else {"tensor": tensor, "rows": rows}
+            self._weights[tensor, rows] = self._source(Node("weight", (), (self._value(name, type),), attrs))
+        return self._weights[tensor, rows]
 
     def constant(self, name: str, data: npt.NDArray[np.float32]) -> Value:
         return self._source(Node("constant", (), (self._value(name, f32(*data.shape)),), {}, np.asarray(data, np.float32)))

@@ -28,6 +28,11 @@ class WeightData:
     raw: npt.NDArray[np.uint8]
     shape: tuple[int, ...]
 
+    def part(self, lo: int, hi: int) -> WeightData:
+        """Rows [lo, hi)."""
+        per_row = len(self.raw) // self.shape[0]
+        return WeightData(self.format, self.raw[lo * per_row : hi * per_row], (hi - lo, *self.shape[1:]))
+
     def array(self) -> Array:
         return dequantize(self.format, self.raw).reshape(self.shape)
 
@@ -70,6 +75,7 @@ def _source(node: Node, inputs: Mapping[str, Any], weight: Callable[[str], Weigh
         return (inputs[node.output.name],)
     if node.op == "weight":
         data = weight(node.attrs["tensor"])
+        data = data.part(*node.attrs["rows"]) if "rows" in node.attrs else data
         # a vector (norm weight, bias) is plain numbers wherever it is used; a matrix keeps its format
         return (data.array() if len(data.shape) == 1 else data,)
     return (node.data,)

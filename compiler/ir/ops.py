@@ -85,6 +85,10 @@ def _outs(attrs: Attrs, *shape: int | str) -> tuple[TensorType, ...]:
     return tuple(make[form](*shape) for form in attrs.get("out", "f32").split("+"))
 
 
+def _in_forms(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return _outs(attrs, *inputs[0].shape)
+
+
 def _same_in_forms(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     _same(inputs, attrs)
     return _outs(attrs, *inputs[0].shape)
@@ -143,8 +147,18 @@ def _norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     return _outs(attrs, *x.shape)
 
 
+def _biased_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w, *bias = inputs
+    _expect(len(bias) <= 1 and all(b.shape == w.shape for b in bias), "the bias has one element per norm weight")
+    return _norm([x, w], attrs)
+
+
 def _add_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    return (*_same(inputs[:2], attrs), *_norm([inputs[0], inputs[2]], attrs))
+    return (*_same(inputs[:2], attrs), *_norm([inputs[0], *inputs[2:]], attrs))
+
+
+def _add_biased_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    return (*_same(inputs[:2], attrs), *_biased_norm([inputs[0], *inputs[2:]], attrs))
 
 
 def _head_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -154,8 +168,11 @@ def _head_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
 
 
 def _rope_table(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    positions, freqs = inputs
+    positions, freqs = inputs[:2]
     _expect(isinstance(freqs.shape[0], int), "a known number of frequencies")
+    if len(inputs) > 2:
+        _expect(inputs[2] == freqs and inputs[3] == CONTEXT, "takes frequencies alike for long contexts, and the context")
+        _expect(attrs["original_context"] > 0, "an original context")
     return (f32(*positions.shape, 2 * int(freqs.shape[0])),)
 
 
@@ -190,6 +207,23 @@ def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
 
+def _router(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    tokens, experts = inputs[0].shape
+    _expect(attrs["gate"] in ("softmax", "sigmoid"), f"gate {attrs['gate']}")
+    _expect(1 <= attrs["used"] <= int(experts), f"{attrs['used']} of {experts} experts")
+    return i32(tokens, attrs["used"]), f32(tokens, attrs["used"])
+
+
+def _experts(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, ids, weights, gate, up, down = inputs
+    experts, intermediate, hidden = gate.shape
+    _expect(all(w.is_weight_format for w in (gate, up, down)), "the last three operands are weights")
+    _expect(up.shape == gate.shape and down.shape == (experts, hidden, intermediate), "the shapes of the experts differ")
+    _expect(ids.dtype is DType.I32 and ids.shape == weights.shape, "an expert id for each weight")
+    _expect(x.shape == (ids.shape[0], hidden), f"{x.shape} activations for experts of {hidden} columns")
+    return (x,)
+
+
 def _quantize(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     _expect(int(inputs[0].shape[-1]) % 32 == 0, "columns must be a multiple of 32")
     return (q8(*inputs[0].shape),)
@@ -219,9 +253,10 @@ def matmul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_linear)
 def linear(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """x f32|q8[T,K], w fmt[N,K], optional bias f32[N] -> f32[T,N] = scale * (x @ w.T + bias)."""
+    """x f32|q8[T,K], w fmt[N,K], optional bias f32[N] -> f32[T,N] = scale * (x @ w.T + bias), then capped by `softcap`."""
     bias = inputs[2] if len(inputs) > 2 else None
-    return (ref.matmul(inputs[0], inputs[1].array(), bias, attrs.get("scale", 1.0)),)
+    y = ref.matmul(inputs[0], inputs[1].array(), bias, attrs.get("scale", 1.0))
+    return (ref.softcap(y, attrs["softcap"]) if "softcap" in attrs else y,)
 
 
 @op(_same, inplace={0: 0})
@@ -258,10 +293,22 @@ def silu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.silu(inputs[0]),)
 
 
+@op(_in_forms)
+def gelu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))): the tanh form of GELU, arXiv:1606.08415."""
+    return ref.forms(ref.gelu(inputs[0]), attrs)
+
+
 @op(_norm)
 def rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], w f32[C] -> x / sqrt(mean(x^2) + eps) * w.  Zhang & Sennrich, arXiv:1910.07467."""
     return ref.forms(ref.rms_norm(inputs[0], inputs[1], attrs["eps"]), attrs)
+
+
+@op(_biased_norm)
+def layer_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], w f32[C], optional b f32[C] -> (x - mean) / sqrt(variance + eps) * w + b.  Ba et al., arXiv:1607.06450."""
+    return ref.forms(ref.layer_norm(*inputs, eps=attrs["eps"]), attrs)
 
 
 @op(_head_norm, inplace={0: 0})
@@ -274,8 +321,12 @@ def head_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_rope_table)
 def rope_table(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """positions i32[T], freqs f32[P] -> f32[T,2P]: scale*cos then scale*sin of position*frequency (angle rounded to f32)."""
-    return (ref.rope_table(inputs[0], inputs[1], attrs.get("scale", 1.0)),)
+    """positions i32[T], freqs f32[P] -> f32[T,2P]: scale*cos then scale*sin of position*frequency (angle rounded to f32).
+
+    With two more operands, long f32[P] and context i32[1]: a session whose context is larger than `original_context` takes `long`.
+    """
+    long = len(inputs) > 2 and int(inputs[3][0]) > attrs["original_context"]
+    return (ref.rope_table(inputs[0], inputs[2] if long else inputs[1], attrs.get("scale", 1.0)),)
 
 
 @op(_rope, inplace={0: 0})
@@ -293,15 +344,22 @@ def kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_scores)
 def attention_scores(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """q f32[T,H*D], cache -> f32[T,H,S] = scale * q @ k.T, query head h reading key head h // (H/Hk)."""
+    """q f32[T,H*D], cache -> f32[T,H,S] = scale * q @ k.T, query head h reading key head h // (H/Hk).
+
+    With `softcap`, c * tanh(that / c).
+    """
     q, kv = inputs
-    return (ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"]),)
+    scores = ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"])
+    return (ref.softcap(scores, attrs["softcap"]) if "softcap" in attrs else scores,)
 
 
 @op(_like_first)
 def softmax_causal(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after."""
-    return (ref.softmax_causal(inputs[0], inputs[1]),)
+    """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after.
+
+    With `window`, over the last `window` of them.
+    """
+    return (ref.softmax_causal(inputs[0], inputs[1], attrs.get("window", 0)),)
 
 
 @op(_values)
@@ -309,6 +367,12 @@ def attention_values(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """probabilities f32[T,H,S], cache -> f32[T,H*D]."""
     p, kv = inputs
     return (ref.attention_values(p, kv.values(attrs["layer"]), attrs["kv_heads"]),)
+
+
+@op(_like_first, inplace={0: 0})
+def softcap(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """cap * tanh(x / cap).  arXiv:2408.00118."""
+    return (ref.softcap(inputs[0], attrs["cap"]),)
 
 
 @op(_take_rows)
@@ -321,6 +385,26 @@ def take_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def quantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """f32[T,K] -> q8[T,K]: per 32 columns d = amax/127, codes rint(x * 127/amax)."""
     return (ref.quantize(inputs[0]),)
+
+
+@op(_router)
+def router(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """logits f32[T,E] -> ids i32[T,k], weights f32[T,k]: the `used` largest, largest first, the lower id of two equal ones.
+
+    A weight is the softmax over all experts or the sigmoid (`gate`), divided by the sum of the k if `normalize`, times `scale`.
+    """
+    return ref.router(inputs[0], attrs["used"], attrs["gate"], attrs["normalize"], attrs.get("scale", 1.0))
+
+
+@op(_experts)
+def experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], ids i32[T,k], weights f32[T,k], gate, up fmt[E,F,C], down fmt[E,C,F] -> f32[T,C].
+
+    Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j]. `forms` says
+    what the products read, "f32" or "q8": x, and what is between.  Shazeer et al., arXiv:1701.06538.
+    """
+    x, ids, weights = inputs[:3]
+    return (ref.experts(x, ids, weights, [w.array() for w in inputs[3:]], attrs.get("forms", ("f32", "f32"))),)
 
 
 # ---- ops made by passes -----------------------------------------------------------------------------------------------------
@@ -338,6 +422,12 @@ def silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.silu(inputs[0]) * inputs[1], attrs)
 
 
+@op(_same_in_forms)
+def gelu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """gelu(gate) * up.  GeGLU, arXiv:2002.05202."""
+    return ref.forms(ref.gelu(inputs[0]) * inputs[1], attrs)
+
+
 @op(_linear_silu_mul)
 def linear_silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """silu(linear(x, gate)) * linear(x, up); operands as linear_group."""
@@ -345,11 +435,25 @@ def linear_silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.silu(gate) * up, attrs)
 
 
+@op(_linear_silu_mul)
+def linear_gelu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """gelu(linear(x, gate)) * linear(x, up); operands as linear_group."""
+    gate, up = linear_group(inputs, attrs)
+    return ref.forms(ref.gelu(gate) * up, attrs)
+
+
 @op(_add_norm, inplace={0: 0})
 def add_rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x, o f32[T,C], w f32[C] -> s = x + alpha*o, then rms_norm(s, w) in the forms of `out`."""
-    total = (inputs[0] + np.float32(attrs.get("alpha", 1.0)) * inputs[1]).astype(np.float32)
-    return (total, *ref.forms(ref.rms_norm(total, inputs[2], attrs["eps"]), attrs))
+    total = add(inputs[:2], attrs)[0]
+    return (total, *rms_norm([total, inputs[2]], attrs))
+
+
+@op(_add_biased_norm, inplace={0: 0})
+def add_layer_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x, o f32[T,C], w f32[C], optional b f32[C] -> s = x + alpha*o, then layer_norm(s, w, b) in the forms of `out`."""
+    total = add(inputs[:2], attrs)[0]
+    return (total, *layer_norm([total, *inputs[2:]], attrs))
 
 
 @op(_rope_kv_append, inplace={0: 0, 1: 4})
@@ -363,11 +467,17 @@ def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_values)
 def attention(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: causal softmax(scale * q @ k.T) @ v, grouped-query."""
+    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: causal softmax(scale * q @ k.T) @ v, grouped-query.
+
+    `softcap` and `window` as in attention_scores and softmax_causal.
+    """
     q, kv, positions = inputs
     scores = attention_scores([q, kv], attrs)[0]
     return attention_values([softmax_causal([scores, positions], attrs)[0], kv], attrs)
 
+
+CONTEXT = i32(1)
+"""The context a session declares, in tokens: an input of the step functions that depend on it."""
 
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""

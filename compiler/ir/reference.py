@@ -24,9 +24,21 @@ def rms_norm(x: Array, w: Array, eps: float) -> Array:
     return np.asarray(wide / np.sqrt((wide * wide).mean(-1, keepdims=True) + eps) * w, np.float32)
 
 
+def layer_norm(x: Array, w: Array, b: Array | None = None, *, eps: float) -> Array:
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * w
+    return np.asarray(scaled if b is None else scaled + b, np.float32)
+
+
 def silu(x: Array) -> Array:
     wide = np.clip(x.astype(np.float64), -700, None)
     return np.asarray(wide / (1 + np.exp(-wide)), np.float32)
+
+
+def gelu(x: Array) -> Array:
+    wide = x.astype(np.float64)
+    return np.asarray(wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))), np.float32)
 
 
 def quantize(x: Array) -> Array:
@@ -70,10 +82,16 @@ def attention_scores(q: Array, keys: Array, heads: int, kv_heads: int, scale: fl
     return np.asarray(np.einsum("tkgd,skd->tkgs", q4, k3).reshape(len(q), heads, len(keys)) * scale, np.float32)
 
 
-def softmax_causal(scores: Array, positions: Array) -> Array:
-    """Row of a token at position p: softmax over keys 0..p, zero after."""
-    future = np.arange(scores.shape[-1])[None, None, :] > positions[:, None, None]
-    wide = np.where(future, -np.inf, scores.astype(np.float64))
+def softcap(x: Array, cap: float) -> Array:
+    """cap * tanh(x / cap).  arXiv:2408.00118."""
+    return np.asarray(cap * np.tanh(x.astype(np.float64) / cap), np.float32)
+
+
+def softmax_causal(scores: Array, positions: Array, window: int = 0) -> Array:
+    """Row of a token at position p: softmax over keys 0..p, or p-window+1..p where there is a window, zero elsewhere."""
+    keys, own = np.arange(scores.shape[-1])[None, None, :], positions[:, None, None]
+    hidden = (keys > own) | (keys <= own - window if window else False)
+    wide = np.where(hidden, -np.inf, scores.astype(np.float64))
     e = np.exp(wide - wide.max(-1, keepdims=True))
     return np.asarray(e / e.sum(-1, keepdims=True), np.float32)
 

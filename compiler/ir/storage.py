@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from llmc.errors import UsageError
 from llmc.ir.graph import SOURCES, Graph, Node
 from llmc.ir.ops import CATALOGUE
-from llmc.ir.types import CACHE, ITEM_BYTES, Dim, DType, TensorType, f32
+from llmc.ir.types import CACHE, ITEM_BYTES, Dim, DType, TensorType, f32, i32, q8
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 TILE = 16  # rows and columns of a register tile
 GROUP = 32  # columns of a q8 value that share a scale
 NOWHERE = -1
+GATED = ("linear_silu_mul", "linear_gelu_mul")
 
 
 class StorageError(ValueError):
@@ -60,11 +61,27 @@ def nbytes(type: TensorType, bounds: Mapping[str, int]) -> int:
     return align(_rows(type, bounds) * align(_bound(type.shape[-1], bounds), TILE) * ITEM_BYTES[type.dtype])
 
 
-def scratch_types(node: Node) -> tuple[TensorType, ...]:
-    """What a kernel needs besides its operands, while it runs: gate and up of linear_silu_mul, before they are combined."""
-    if node.op != "linear_silu_mul":
-        return ()
-    return (f32(*node.outputs[0].type.shape),) * 2
+def scratch_types(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, ...]:
+    """What a kernel needs besides its operands, while it runs: gate and up of a gated product, before they are combined."""
+    if node.op == "experts":
+        return _expert_scratch(node, bounds)
+    return (f32(*node.outputs[0].type.shape),) * 2 if node.op in GATED else ()
+
+
+def expert_rows(slots: int, experts: int) -> int:
+    """Rows that hold `slots` (token, expert) pairs expert by expert: a group of c pairs is padded by less than c, at most 15."""
+    return align(slots + min(slots, (TILE - 1) * experts), TILE)
+
+
+def _expert_scratch(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, ...]:
+    """Of `experts`: the table of groups (runtime/src/ops_experts.h), rows that go in and later come out, gate, up, their product."""
+    ids, gate = node.inputs[1].type, node.inputs[3].type
+    experts, intermediate, hidden = map(int, gate.shape)
+    slots = _bound(ids.shape[0], bounds) * int(ids.shape[1])
+    rows = expert_rows(slots, experts)
+    table = i32(align(1 + 3 * experts + rows + slots, TILE) // TILE, TILE)
+    gated = q8(rows, intermediate) if node.attrs.get("forms", ("f32", "f32"))[1] == "q8" else f32(rows, intermediate)
+    return table, f32(rows, hidden), f32(rows, intermediate), f32(rows, intermediate), gated
 
 
 def last_uses(graph: Graph) -> dict[str, int]:
@@ -103,14 +120,15 @@ def _overwritten(node: Node, live: Mapping[str, tuple[int, int]], last: Mapping[
 def _placed(node: Node, graph: Graph) -> list[tuple[str, int, int]]:
     """(name, first byte, byte after the last) of the outputs and scratch buffers of a node."""
     at, scratch = node.attrs.get("at", ()), node.attrs.get("scratch", ())
-    if len(at) != len(node.outputs) or len(scratch) != len(scratch_types(node)):
+    types = scratch_types(node, graph.bounds)
+    if len(at) != len(node.outputs) or len(scratch) != len(types):
         raise StorageError(f"{node.op} {node.outputs[0]} has {len(at)} places and {len(scratch)} scratch buffers")
     results = {value.name for value in graph.results}
     for value, offset in zip(node.outputs, at, strict=True):
         if (offset == NOWHERE) != (value.type == CACHE or value.name in results):
             raise StorageError(f"{value} lies at {offset}")
     named = [(v.name, v.type, o) for v, o in zip(node.outputs, at, strict=True) if o != NOWHERE]
-    named += [(f"{node.outputs[0].name}!{n}", t, o) for n, (t, o) in enumerate(zip(scratch_types(node), scratch, strict=True))]
+    named += [(f"{node.outputs[0].name}!{n}", t, o) for n, (t, o) in enumerate(zip(types, scratch, strict=True))]
     return [(name, offset, offset + nbytes(type, graph.bounds)) for name, type, offset in named]
 
 

@@ -7,6 +7,8 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from llmc.frontend.checkpoint import Checkpoint
+from llmc.frontend.config import Config, Keys, read_config
 from llmc.frontend.layers import Step
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -28,6 +30,9 @@ class Architecture:
     hf         the classes that config.json may name; none where only GGUF files are read
     hf_rope    how Hugging Face files pair rotated features
     hf_biases  flag of config.json (or ALWAYS) -> the weights that have a bias where it is set, and only there
+    experts    the tensors that take the place of FEED_FORWARD where the checkpoint has experts; none where it cannot have any
+    norm       "rms_norm" or "layer_norm"
+    adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
 
     gguf: str
@@ -38,10 +43,19 @@ class Architecture:
     hf: tuple[str, ...] = ()
     hf_rope: str = "half"
     hf_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    experts: Names = field(default_factory=dict)
+    norm: str = "rms_norm"
+    adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
-    def names(self, container: str) -> dict[str, str]:
+    def names(self, container: str, *, experts: bool = False) -> dict[str, str]:
         """llmc's name of a block's tensor -> its name in files of this kind, "gguf" or "safetensors"."""
-        return column(self.weights, container)
+        dense = {name: names for name, names in self.weights.items() if not (experts and name.startswith(FEED_FORWARD))}
+        return column({**dense, **self.experts} if experts else dense, container)
+
+    def config(self, checkpoint: Checkpoint) -> Config:
+        """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""
+        eps = "norm_eps" if self.norm == "rms_norm" else "layer_norm_eps"
+        return self.adapt(read_config(checkpoint, eps), Keys(checkpoint))
 
     def rope_style(self, container: str) -> str:
         return self.rope if container == "gguf" else self.hf_rope
@@ -69,6 +83,19 @@ DECODER = {
 
 ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
 FEED_FORWARD = ("ffn.gate", "ffn.up", "ffn.down")
+
+EXPERTS = {
+    "ffn.router": "blk.{i}.ffn_gate_inp.weight",
+    "ffn.gate_experts": "blk.{i}.ffn_gate_exps.weight",
+    "ffn.up_experts": "blk.{i}.ffn_up_exps.weight",
+    "ffn.down_experts": "blk.{i}.ffn_down_exps.weight",
+}
+"""Tensor names of a router and the experts it chooses from."""
+
+
+def without(*names: str) -> dict[str, tuple[str, str]]:
+    """DECODER, less the tensors a family does not have."""
+    return {name: tensor for name, tensor in DECODER.items() if name not in names}
 
 
 def biases(*names: str) -> dict[str, tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Qwen 3: the Llama block with each head of q and k normalised before it rotates.  arXiv:2505.09388."""
 
 from llmc.frontend.arch import ATTENTION, DECODER, Architecture, biases
-from llmc.frontend.layers import Step, attention, residual, rms_norm, swiglu
+from llmc.frontend.layers import Step, attention, feed_forward, residual, rms_norm
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
@@ -9,7 +9,7 @@ from llmc.ir.graph import Value
 def block(s: Step, x: Value, w: Weights) -> Value:
     """x: [T, hidden] -> [T, hidden]."""
     x = residual(s, x, attention(s, rms_norm(s, x, w.vector("attn.norm", s.config.hidden)), w, qk_norm=True))
-    return residual(s, x, swiglu(s, rms_norm(s, x, w.vector("ffn.norm", s.config.hidden)), w))
+    return residual(s, x, feed_forward(s, rms_norm(s, x, w.vector("ffn.norm", s.config.hidden)), w))
 
 
 QWEN3 = Architecture(

@@ -70,36 +70,36 @@ void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_pa
 }
 
 /* One token: a worker finishes the columns whose gate and up it made itself, 32 at a time, and nobody waits. */
-static void silu_mul_own_columns(const llmc_linear *parts, range tiles, llmc_silu_mul_fn *fn, float *y, llmc_q8 out) {
+static void activate_own_columns(const llmc_linear *parts, range tiles, llmc_activation_fn *fn, float *y, llmc_q8 out) {
   int32_t column = 16 * tiles.lo, n = 16 * (tiles.hi - tiles.lo);
   if (out.qa) out = (llmc_q8){out.qa + column, out.da + column / 32, out.sa + column / 16};
   fn(parts[0].y + column, parts[1].y + column, y ? y + column : y, out.qa, out.da, out.sa, n, n, n, n, 1, 0, 1);
 }
 
-void llmc_op_linear_silu_mul(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_silu_mul_fn *fn, float *y,
+void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
                              int32_t ldy, llmc_q8 out) {
   range pairs = share(w, (parts[0].tiles + 1) / 2);
   range tiles = {2 * pairs.lo, 2 * pairs.hi < parts[0].tiles ? 2 * pairs.hi : parts[0].tiles};
   if (tiles.lo < tiles.hi) {
     linear_tiles(&parts[0], in, 1.0f, tiles);
     linear_tiles(&parts[1], in, 1.0f, tiles);
-    if (in->tokens == 1) silu_mul_own_columns(parts, tiles, fn, y, out);
+    if (in->tokens == 1) activate_own_columns(parts, tiles, fn, y, out);
   }
   if (in->tokens <= 1) return;
   llmc_barrier(w);
-  llmc_op_silu_mul(w, fn, parts[0].y, parts[1].y, y, out, 16 * parts[0].tiles, parts[0].ldy, parts[1].ldy, ldy, in->tokens);
+  llmc_op_activation(w, fn, parts[0].y, parts[1].y, y, out, 16 * parts[0].tiles, parts[0].ldy, parts[1].ldy, ldy, in->tokens);
 }
 
-void llmc_op_silu_mul(const llmc_worker *w, llmc_silu_mul_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
+void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens) {
   range r = share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
   if (r.lo < r.hi) fn(gate, up, y, out.qa, out.da, out.sa, n, ldg, ldu, ldy, tokens, r.lo, r.hi);
 }
 
-void llmc_op_norm(const llmc_worker *w, llmc_norm_fn *fn, float *x, const float *o, const float *weight, float *y, llmc_q8 out, int32_t n,
-                  int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t tokens) {
+void llmc_op_norm(const llmc_worker *w, llmc_norm_fn *fn, float *x, const float *o, const float *weight, const float *bias, float *y,
+                  llmc_q8 out, int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t tokens) {
   range r = share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
-  if (r.lo < r.hi) fn(x, o, weight, y, out.qa, out.da, out.sa, NULL, n, ldx, ldo, ldy, eps, alpha, tokens, r.lo, r.hi);
+  if (r.lo < r.hi) fn(x, o, weight, bias, y, out.qa, out.da, out.sa, NULL, n, ldx, ldo, ldy, eps, alpha, tokens, r.lo, r.hi);
 }
 
 void llmc_op_head_norm(const llmc_worker *w, llmc_head_norm_fn *fn, float *x, const float *weight, int32_t heads, int32_t ldx, float eps,
@@ -117,6 +117,11 @@ void llmc_op_rope_table(const llmc_worker *w, llmc_rope_table_fn *fn, const int3
 void llmc_op_rope(const llmc_worker *w, llmc_rope_fn *fn, float *x, const float *table, int32_t heads, int32_t ldx, int32_t tokens) {
   range r = share(w, tokens);
   if (r.lo < r.hi) fn(x, table, heads, ldx, r.lo, r.hi);
+}
+
+void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens) {
+  range r = share(w, tokens);
+  if (r.lo < r.hi) fn(x, n, ldx, cap, r.lo, r.hi);
 }
 
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count) {
@@ -146,7 +151,7 @@ void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_
 }
 
 void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q, float *o,
-                       llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale) {
+                       llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap, int32_t window) {
   const uint8_t *kv = s->caches[c.group].pool + c.layer_offset;
   int64_t piece = 0; /* pieces of all sequences, dealt to the workers in turn */
   for (int32_t i = 0; i < s->n_seqs; i++) {
@@ -156,8 +161,10 @@ void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_
       int32_t hi = t + ATTENTION_TOKENS < end ? t + ATTENTION_TOKENS : end, tiled = t + (hi - t) / tile * tile;
       for (int32_t h = 0; h < c.kv_heads; h++) {
         if (piece++ % w->count != w->index) continue;
-        if (t < tiled) fns[1](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, h, h + 1, t, tiled);
-        if (tiled < hi) fns[0](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, h, h + 1, tiled, hi);
+        if (t < tiled)
+          fns[1](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
+        if (tiled < hi)
+          fns[0](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, tiled, hi);
       }
     }
   }

@@ -22,20 +22,21 @@ typedef void llmc_linear_q8_fn(const uint8_t *w, const int8_t *qa, const float *
 typedef void llmc_linear_f32_fn(const uint8_t *w, const float *x, const float *bias, float *y, int32_t k, int32_t ldx, int32_t ldy,
                                 float scale, int32_t tile_lo, int32_t tile_hi, int32_t mt_lo, int32_t mt_hi);
 typedef void llmc_embed_fn(const uint8_t *w, const int32_t *ids, float *y, int32_t k, int32_t ldy, float scale, int32_t lo, int32_t hi);
-typedef void llmc_norm_fn(float *x, const float *o, const float *w, float *y, int8_t *qa, float *da, int32_t *sa, const int32_t *rows,
-                          int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t n_tokens, int32_t lo,
-                          int32_t hi);
+typedef void llmc_norm_fn(float *x, const float *o, const float *w, const float *b, float *y, int8_t *qa, float *da, int32_t *sa,
+                          const int32_t *rows, int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha,
+                          int32_t n_tokens, int32_t lo, int32_t hi);
 typedef void llmc_head_norm_fn(float *x, const float *w, int32_t heads, int32_t ldx, float eps, int32_t lo, int32_t hi);
 typedef void llmc_rope_table_fn(const int32_t *positions, const float *freqs, float *table, int32_t half, float scale, int32_t lo,
                                 int32_t hi);
+typedef void llmc_softcap_fn(float *x, int32_t n, int32_t ldx, float cap, int32_t lo, int32_t hi);
 typedef void llmc_rope_fn(float *x, const float *table, int32_t heads, int32_t ldx, int32_t lo, int32_t hi);
 typedef void llmc_kv_append_fn(const float *k, const float *v, const float *table, uint8_t *kv, const int32_t *pages,
                                const int32_t *positions, int32_t heads, int32_t ldk, int32_t ldv, int64_t page_bytes, int32_t lo,
                                int32_t hi);
 typedef void llmc_attention_fn(const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, float *o,
-                               int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, int32_t kv_lo,
-                               int32_t kv_hi, int32_t tok_lo, int32_t tok_hi);
-typedef void llmc_silu_mul_fn(const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg,
+                               int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap,
+                               int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, int32_t tok_hi);
+typedef void llmc_activation_fn(const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg,
                               int32_t ldu, int32_t ldy, int32_t n_tokens, int32_t lo, int32_t hi);
 
 /* One weight matrix of a launch: y[token][0..n) = scale * (x . w + bias). */
@@ -67,20 +68,21 @@ void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, floa
 void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale);
 
 /* parts[0] gate and parts[1] up, then silu(gate) * up into y and/or out. Has one barrier inside when tokens > 1. */
-void llmc_op_linear_silu_mul(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_silu_mul_fn *fn, float *y,
+void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
                              int32_t ldy, llmc_q8 out);
 
-/* Row t of the output comes from row t of x (plus alpha times row t of o, which is stored back to x). */
-void llmc_op_norm(const llmc_worker *w, llmc_norm_fn *fn, float *x, const float *o, const float *weight, float *y, llmc_q8 out, int32_t n,
-                  int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t tokens);
+/* Row t of the output comes from row t of x (plus alpha times row t of o, which is stored back to x). bias: NULL for none. */
+void llmc_op_norm(const llmc_worker *w, llmc_norm_fn *fn, float *x, const float *o, const float *weight, const float *bias, float *y,
+                  llmc_q8 out, int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t tokens);
 
 void llmc_op_head_norm(const llmc_worker *w, llmc_head_norm_fn *fn, float *x, const float *weight, int32_t heads, int32_t ldx, float eps,
                        int32_t tokens);
 void llmc_op_rope_table(const llmc_worker *w, llmc_rope_table_fn *fn, const int32_t *positions, const float *freqs, float *table,
                         int32_t half, float scale, int32_t tokens);
 void llmc_op_rope(const llmc_worker *w, llmc_rope_fn *fn, float *x, const float *table, int32_t heads, int32_t ldx, int32_t tokens);
-void llmc_op_silu_mul(const llmc_worker *w, llmc_silu_mul_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
+void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens);
+void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens);
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count);
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens);
 
@@ -95,8 +97,8 @@ typedef struct llmc_layer_cache {
 void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_fn *fn, const float *k, const float *v,
                        const float *table, llmc_layer_cache cache, int32_t ldk, int32_t ldv);
 
-/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. */
+/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. softcap and window: 0 where the kernels know none. */
 void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q, float *o,
-                       llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale);
+                       llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap, int32_t window);
 
 #endif

@@ -61,7 +61,8 @@ static llmc_q8 q8_row(llmc_q8 q, int32_t row, int32_t k) {
 static void gather_group(const llmc_experts *e, int32_t first, int32_t count, const int32_t *source, range r) {
   if (e->quantize) {
     llmc_q8 q = q8_row(e->rows_q8, first, e->hidden);
-    e->quantize(e->x, NULL, NULL, NULL, q.qa, q.da, q.sa, source + first, e->hidden, e->ld_hidden, 0, 0, 0.0f, 0.0f, count, r.lo, r.hi);
+    e->quantize(e->x, NULL, NULL, NULL, NULL, q.qa, q.da, q.sa, source + first, e->hidden, e->ld_hidden, 0, 0, 0.0f, 0.0f, count, r.lo,
+                r.hi);
     return;
   }
   size_t row_bytes = (size_t)e->ld_hidden * sizeof *e->x;

@@ -49,7 +49,7 @@ typedef struct llmc_experts {
   float *y; /* [tokens][ld_hidden] */
   llmc_expert_matrix gate_w, up_w, down_w;
   llmc_norm_fn *quantize; /* rows of x to q8; NULL: the first products read f32 */
-  llmc_silu_mul_fn *silu_mul;
+  llmc_activation_fn *silu_mul;
   llmc_expert_sum_fn *sum;
   int32_t *table; /* see llmc_expert_groups_at */
   float *rows; /* f32 rows of x, later of the result of each pair */

@@ -21,6 +21,8 @@ LENGTHS = (1, 2, 63, 64, 65, 511, 512, 513, 600)  # of the keys a token sees: ar
 SHAPES = [(64, 4, "f16"), (128, 1, "f16"), (80, 3, "f32"), (72, 2, "f16"), (6, 5, "f16"), (96, 7, "f16"), (2, 16, "f32")]
 DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, g, 1, "f16") for g in (6, 8, 12)]
 PAIRS = [Attention.variants(*shape) for shape in SHAPES]
+OPTIONS = [Attention.variants(64, 4, "f16", True, True), Attention.variants(6, 2, "f32", window=True)]
+SOFTCAP = 2.5
 KV_HEADS = 2
 
 
@@ -35,6 +37,7 @@ class Case:
     positions: NDArray[np.int32]
     guard: Guard
     size: float = 1.0
+    window: int = 0
 
     def __post_init__(self) -> None:
         rng, d = np.random.default_rng(len(self.positions)), self.spec.d
@@ -53,10 +56,15 @@ class Case:
 
     def run(self, kernel: Kernel, tokens: tuple[int, int], heads: tuple[int, int] = (0, KV_HEADS)) -> None:
         ld, page_bytes = self.heads * self.spec.d, self.pool.shape[1]
-        kernel(self.q, self.pool, self.pages, self.positions, self.o, KV_HEADS, ld, ld, page_bytes, self.scale, *heads, *tokens)
+        options = (self.scale, self.softcap, self.window, *heads, *tokens)
+        kernel(self.q, self.pool, self.pages, self.positions, self.o, KV_HEADS, ld, ld, page_bytes, *options)
+
+    @property
+    def softcap(self) -> float:
+        return SOFTCAP if self.spec.softcap else 0.0
 
     def assert_close(self) -> None:
-        arguments = (self.positions, self.scale)
+        arguments = (self.positions, self.scale, self.window, self.softcap)
         wanted = reference(self.q, self.k, self.v, *arguments)
         assert_sum_close(self.o, wanted, reference(self.q, self.k, np.abs(self.v), *arguments), F32_SUM * max(1.0, self.size))
 
@@ -90,6 +98,30 @@ def test_tiles_give_the_bits_of_single_tokens(
     mixed.run(compiled(single, isa), (last, 16))
     one.assert_close()
     assert one.o.tobytes() == many.o.tobytes() == mixed.o.tobytes()
+
+
+@pytest.mark.parametrize("window", [1, 3, 64, 70, 520, 2000])
+@pytest.mark.parametrize("specs", OPTIONS, ids=ids)
+def test_a_window_hides_what_lies_before_it(
+    specs: tuple[Attention, Attention], isa: Isa, window: int, compiled: Any, guarded: Guard
+) -> None:
+    """Tiles give the bits of single tokens, though a later token of a tile sees fewer of the tile's first keys."""
+    single, tiled = specs
+    for first in (0, 60, 509, 1020):
+        positions = np.arange(first, first + 16, dtype=np.int32)
+        one, many = (Case(single, positions, guarded, 3.0, window) for _ in range(2))
+        one.run(compiled(single, isa), (0, 16))
+        many.run(compiled(tiled, isa), (0, 16))
+        one.assert_close()
+        assert one.o.tobytes() == many.o.tobytes()
+
+
+@pytest.mark.parametrize("spec", [OPTIONS[0][0]], ids=ids)
+def test_pages_before_the_window_are_not_read(spec: Attention, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(spec, np.array([700], np.int32), guarded, 1.0, window=130)
+    case.pages[: (700 - 129) // PAGE_TOKENS] = 1 << 24
+    case.run(compiled(spec, isa), (0, 1))
+    case.assert_close()
 
 
 @pytest.mark.parametrize("specs", PAIRS[:1], ids=ids)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmc.codegen.kernels.norm import HeadNorm, Norm, reference
+from llmc.codegen.kernels.norm import NORMS, HeadNorm, Norm, reference, reference_layer
 from llmc.target import Isa
 from tests.codegen import q8
 from tests.tolerance import F32_SUM, assert_sum_close
@@ -18,11 +18,11 @@ Guard = Callable[[NDArray[Any]], NDArray[Any]]
 EPS, ALPHA = 1e-5, 0.75
 SPECS = [
     Norm(add, norm, f32, quantised)
-    for add, norm, f32, quantised in product((False, True), repeat=4)
+    for add, norm, f32, quantised in product((False, True), NORMS, (False, True), (False, True))
     if (add or norm or quantised) and (add or f32 or quantised)
 ]
-ALL = Norm(add=True, norm=True, f32=True, q8=True)
-QUANTISE = Norm(add=False, norm=False, f32=False, q8=True)
+ALL = [Norm(add=True, norm=norm, f32=True, q8=True) for norm in ("rms", "layer")]
+QUANTISE = Norm(add=False, norm="", f32=False, q8=True)
 TOKENS = (1, 2, 3, 5, 9, 16, 17, 19, 32, 45)
 
 
@@ -40,7 +40,7 @@ class Case:
         rng = np.random.default_rng(seed)
         self.spec, self.n, self.tokens, self.ld = spec, n, tokens, -(-n // 16) * 16
         self.x, self.o = (guard(rows(rng, tokens, n, self.ld)) for _ in range(2))
-        self.w = guard(rows(rng, 1, n, self.ld)[0])
+        self.w, self.b = (guard(rows(rng, 1, n, self.ld)[0]) for _ in range(2))
         self.y = guard(np.full((tokens, self.ld), np.nan, np.float32))
         blank = q8.blank(tokens, n if n % 32 == 0 else 32)
         self.tiles = q8.Tiles(*(guard(a) for a in blank.arrays))
@@ -48,7 +48,8 @@ class Case:
 
     def run(self, kernel: Callable[..., None], lo: int, hi: int, source: NDArray[np.int32] | None = None) -> None:
         ld = self.ld
-        kernel(self.x, self.o, self.w, self.y, *self.tiles.arrays, source, self.n, ld, ld, ld, EPS, ALPHA, self.tokens, lo, hi)
+        rest = (source, self.n, ld, ld, ld, EPS, ALPHA, self.tokens, lo, hi)
+        kernel(self.x, self.o, self.w, self.b, self.y, *self.tiles.arrays, *rest)
 
     @property
     def summed(self) -> NDArray[np.float64]:
@@ -56,16 +57,27 @@ class Case:
 
     @property
     def wanted(self) -> NDArray[np.float64]:
-        return reference(self.summed[:, : self.n], self.w[: self.n], EPS) if self.spec.norm else self.summed[:, : self.n]
+        x, w = self.summed[:, : self.n], self.w[: self.n]
+        if self.spec.norm == "layer":
+            return reference_layer(x, w, np.zeros(self.n) if self.b is None else self.b[: self.n], EPS)
+        return reference(x, w, EPS) if self.spec.norm else x
+
+    @property
+    def centred(self) -> NDArray[np.float64]:
+        """What the norm divides by its root mean square."""
+        x = self.summed[:, : self.n]
+        return x - x.mean(axis=1, keepdims=True) if self.spec.norm == "layer" else x
 
     def assert_close(self) -> None:
         """x and y against the reference, relative to the magnitudes that were added."""
         added = np.abs(self.before) + (np.float64(ALPHA) * np.abs(self.o) if self.spec.add else 0)
         assert_sum_close(self.x, self.summed, added, F32_SUM)
         if self.spec.f32:
-            size = np.sqrt((self.summed[:, : self.n] ** 2).mean(axis=1, keepdims=True) + EPS)
+            size = np.sqrt((self.centred**2).mean(axis=1, keepdims=True) + EPS)
             share = np.abs(self.w[: self.n]) / size if self.spec.norm else 1.0
-            assert_sum_close(self.y[:, : self.n], self.wanted, added[:, : self.n] * share, F32_SUM)
+            added = added[:, : self.n] + (np.abs(self.summed).mean(axis=1, keepdims=True) if self.spec.norm == "layer" else 0)
+            added = added * share + (np.abs(self.b[: self.n]) if self.spec.norm == "layer" and self.b is not None else 0)
+            assert_sum_close(self.y[:, : self.n], self.wanted, added, F32_SUM)
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
@@ -88,7 +100,7 @@ def test_the_int8_form_is_that_of_the_floats_to_the_bit(spec: Norm, isa: Isa, to
     assert case.tiles.same(q8.expected(case.y))
 
 
-@pytest.mark.parametrize("specs", [tuple(s for s in SPECS if s.q8 and s.norm)], ids=["norms"])
+@pytest.mark.parametrize("specs", [tuple(s for s in SPECS if s.q8 and s.norm == norm) for norm in ("rms", "layer")], ids=str)
 def test_both_forms_come_from_the_same_floats(specs: tuple[Norm, ...], isa: Isa, compiled: Any, guarded: Guard) -> None:
     for add in (False, True):
         made = []
@@ -99,7 +111,7 @@ def test_both_forms_come_from_the_same_floats(specs: tuple[Norm, ...], isa: Isa,
         assert made[0].same(made[1])
 
 
-@pytest.mark.parametrize("spec", [ALL], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", ALL, ids=lambda s: s.symbol)
 def test_the_split_among_workers_changes_no_bit(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
     together, apart = (Case(spec, 21, 4096, guarded) for _ in range(2))
     together.run(compiled(spec, isa), 0, 24)
@@ -109,7 +121,7 @@ def test_the_split_among_workers_changes_no_bit(spec: Norm, isa: Isa, compiled: 
     assert together.y.tobytes() == apart.y.tobytes() and together.x.tobytes() == apart.x.tobytes()
 
 
-@pytest.mark.parametrize("spec", [ALL], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", ALL, ids=lambda s: s.symbol)
 def test_nothing_outside_the_range_is_written(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
     case = Case(spec, 19, 64, guarded)
     case.run(compiled(spec, isa), 3, 5)
@@ -120,7 +132,7 @@ def test_nothing_outside_the_range_is_written(spec: Norm, isa: Isa, compiled: An
     assert np.isnan(case.tiles.da[32:]).all()
 
 
-@pytest.mark.parametrize("spec", [Norm(False, True, True, False)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Norm(False, norm, True, False) for norm in ("rms", "layer")], ids=lambda s: s.symbol)
 @pytest.mark.parametrize("n", [1, 7, 16, 40, 200])
 def test_any_width_and_the_mean_over_true_columns(spec: Norm, isa: Isa, n: int, compiled: Any, guarded: Guard) -> None:
     case = Case(spec, 3, n, guarded)
@@ -129,7 +141,17 @@ def test_any_width_and_the_mean_over_true_columns(spec: Norm, isa: Isa, n: int, 
     assert not case.y[:, n:].any()
 
 
-@pytest.mark.parametrize("spec", [Norm(False, True, True, True)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Norm(False, "layer", True, False)], ids=lambda s: s.symbol)
+def test_a_layer_norm_may_have_no_bias_and_a_large_mean(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(spec, 3, 200, guarded)
+    case.b = None
+    case.x[:, : case.n] += 10 * np.abs(case.x).max(axis=1, keepdims=True)
+    case.before = case.x.copy()
+    case.run(compiled(spec, isa), 0, 3)
+    case.assert_close()
+
+
+@pytest.mark.parametrize("spec", [Norm(False, "rms", True, True)], ids=lambda s: s.symbol)
 def test_takes_the_named_rows(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
     whole, some = Case(spec, 9, 64, guarded), Case(spec, 3, 64, guarded)
     whole.run(compiled(spec, isa), 0, 16)
@@ -169,6 +191,6 @@ def test_normalises_every_head_in_place(spec: HeadNorm, isa: Isa, compiled: Any,
 
 
 def test_refuses_kernels_that_do_nothing() -> None:
-    for nothing in ((False, False, True, False), (False, True, False, False)):
+    for nothing in ((False, "", True, False), (False, "rms", False, False)):
         with pytest.raises(ValueError, match="norm kernel"):
             Norm(*nothing)

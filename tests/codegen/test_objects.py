@@ -4,21 +4,24 @@ import subprocess
 from pathlib import Path
 
 from llmc.codegen.build import build_objects
-from llmc.codegen.kernels.activation import SiluMul
+from llmc.codegen.kernels.activation import FUNCTIONS, Activation
 from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec, exported
 from llmc.codegen.kernels.kv_append import KvAppend
-from llmc.codegen.kernels.norm import HeadNorm, Norm
+from llmc.codegen.kernels.norm import NORMS, HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
+from llmc.codegen.kernels.softcap import Softcap
 from llmc.target import Isa
 
 SPECS: list[KernelSpec] = [
     *Attention.variants(128, 4, "f16"), *Attention.variants(64, 7, "f16"), *Attention.variants(80, 1, "f32"),
-    *(Norm(add, norm, f32, True) for add in (False, True) for norm in (False, True) for f32 in (False, True)),
-    Norm(True, True, True, False), Norm(True, False, False, False), HeadNorm(128), HeadNorm(72),
+    *Attention.variants(64, 2, "f16", True, True),
+    *(Norm(add, norm, f32, True) for add in (False, True) for norm in NORMS for f32 in (False, True)),
+    Norm(True, "rms", True, False), Norm(True, "", False, False), HeadNorm(128), HeadNorm(72),
     RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
     KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
-    SiluMul(True, False), SiluMul(False, True), SiluMul(True, True),
+    *(Activation(function, gated, True, True) for function in FUNCTIONS for gated in (False, True)),
+    Activation("silu", True, True, False), Activation("silu", True, False, True), Softcap(),
 ]  # fmt: skip
 
 

@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import llmc
+
 Logits = NDArray[np.float32]
 Compiled = Callable[..., Path]  # compiled(source, activations="int8", target="cpu:native") -> artifact
 
-FAMILIES = ["granite", "llama", "llama_bias", "llama_f32", "mistral", "qwen2", "qwen3", "smollm3"]
+FAMILIES = [
+    "cohere", "cohere2", "exaone4", "gemma2", "gemma3", "glm4", "gpt2", "gpt_neox", "granite", "llama", "llama_bias",
+    "llama_f32", "mistral", "mixtral", "olmo2", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "stablelm", "starcoder2",
+]  # fmt: skip
 FORMATS = [
     "IQ1_S", "IQ2_XS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4", "Q1_0", "Q2_K", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_M", "Q5_0", "Q5_1",
     "Q5_K_M", "Q6_K", "Q8_0", "TQ1_0",
@@ -60,11 +65,15 @@ class Reference:
     def sequences(self) -> range:
         return range(int(self.data["n_seq"]))
 
-    def pairs(self, logits: Callable[[list[int]], Logits]) -> Iterator[tuple[Logits, Logits]]:
-        """(recorded, computed) [positions, V]: every position of the first sequence, the last one of the others."""
+    def pairs(self, artifact: Path) -> Iterator[tuple[Logits, Logits]]:
+        """(recorded, computed) [positions, V]: every position of the first sequence, the last one of the others.
+
+        A session declares the length of its sequence as its context, because transformers chooses rope factors by that length.
+        """
         for i in self.sequences:
             recorded = self.data.get(f"logits_all_{i}", self.data[f"logits_last_{i}"][None])
-            yield recorded, logits(self.tokens(i))[-len(recorded) :]
+            ids = self.tokens(i)
+            yield recorded, llmc.load(artifact, threads=2, context=len(ids)).logits(ids)[-len(recorded) :]
 
 
 def log_softmax(x: Logits) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from llmc.frontend import arch
 from llmc.frontend.checkpoint import Checkpoint, Tensor
-from llmc.frontend.config import read_config
 from llmc.frontend.load import build
 from llmc.frontend.quant import FORMATS
 from llmc.ir.graph import Graph
@@ -81,7 +80,8 @@ def decoder(
     all_keys = {**_keys(family, layers, shape), **{f"{family}.{key}": value for key, value in keys.items()}}
     tensors = {name: _tensor(name, type) for name, type in types.items()}
     checkpoint = RandomCheckpoint([Path("random.gguf")], [], all_keys, tensors)
-    graph = build(checkpoint, arch.find()[family], read_config(checkpoint), shape.vocab)
+    architecture = arch.find()[family]
+    graph = build(checkpoint, architecture, architecture.config(checkpoint), shape.vocab)
     return Decoder(graph, Weights(types))
 
 

@@ -35,6 +35,20 @@ def test_stores_a_tied_embedding_once() -> None:
     assert_rewrites(choose_layout, text.format(tile=""), text.format(tile=", layout='tile16'"))
 
 
+def test_tiles_experts() -> None:
+    text = """
+        %x = input f32[T,64]
+        %i = input i32[T,2]
+        %p = input f32[T,2]
+        %g = weight q4_0[4,96,64] {{tensor='g'{tile}}}
+        %u = weight q4_0[4,96,64] {{tensor='u'{tile}}}
+        %d = weight q8_0[4,64,96] {{tensor='d'{tile}}}
+        %y = experts %x, %i, %p, %g, %u, %d
+        return %y"""
+    parsed = choose_layout(graph(text.format(tile="")))
+    assert [node.attrs["layout"] for node in parsed.of_kind("weight")] == ["tile16"] * 3
+
+
 def test_refuses_a_weight_in_two_layouts() -> None:
     with pytest.raises(UnsupportedModelError, match="tensor w is needed as tile16 and as vector"):
         choose_layout(graph("""

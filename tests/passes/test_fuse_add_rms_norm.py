@@ -54,3 +54,20 @@ def test_keeps_a_norm_whose_weight_is_computed() -> None:
         %u = silu %v
         %n = rms_norm %s, %u {eps=1e-05}
         return %n""")  # fmt: skip
+
+
+def test_fuses_a_layer_norm_with_its_bias() -> None:
+    assert_rewrites(fuse_add_rms_norm, HEAD + """
+        %s = add %x, %o
+        %n = layer_norm %s, %w, %w {eps=1e-05}
+        return %n, %s""", HEAD + """
+        %s, %n = add_layer_norm %x, %o, %w, %w {eps=1e-05}
+        return %n, %s""")  # fmt: skip
+
+
+def test_keeps_a_layer_norm_whose_bias_is_computed() -> None:
+    assert_unchanged(fuse_add_rms_norm, HEAD + """
+        %s = add %x, %o
+        %b = add %w, %w
+        %n = layer_norm %s, %w, %b {eps=1e-05}
+        return %n, %s""")  # fmt: skip

@@ -49,3 +49,10 @@ def test_keeps_values_mixed_by_something_else() -> None:
 
 def test_keeps_values_of_another_layer() -> None:
     assert_unchanged(fuse_attention, HEAD + SCORES.replace("layer=3", "layer=2") + REST)
+
+
+def test_keeps_cap_and_window() -> None:
+    capped, windowed = SCORES.replace("}", ", softcap=2.0}"), REST.replace("%positions", "%positions {window=2}")
+    assert_rewrites(fuse_attention, HEAD + capped + windowed, HEAD + f"""
+        %a = attention %q, %kv, %positions {OF[:-1]}, softcap=2.0, window=2}}
+        return %a, %kv""")  # fmt: skip

@@ -62,3 +62,9 @@ def test_keeps_one_product_used_twice() -> None:
         %gate = linear %x, %g
         %y = silu_mul %gate, %gate
         return %y""")  # fmt: skip
+
+
+def test_fuses_gelu_likewise() -> None:
+    assert_rewrites(fuse_gate_up, HEAD + REST.replace("silu", "gelu"), HEAD + """
+        %y = linear_gelu_mul %x, %g, %u {biases=(False, False)}
+        return %y""")  # fmt: skip

@@ -71,3 +71,10 @@ def test_keeps_a_product_whose_bias_is_computed_after_the_first() -> None:
         %m = silu %n
         %c = linear %x, %k, %m
         return %a, %c""")  # fmt: skip
+
+
+def test_keeps_a_product_that_is_capped() -> None:
+    assert_unchanged(fuse_qkv, HEAD + """
+        %a = linear %x, %q {softcap=2.0}
+        %c = linear %x, %k
+        return %a, %c""")  # fmt: skip

@@ -14,6 +14,11 @@ MAKES = {
     "add_rms_norm": ("%s, %y", "add_rms_norm %x, %z, %n {eps=1e-05"),
     "silu_mul": ("%y", "silu_mul %x, %z {"),
     "linear_silu_mul": ("%y", "linear_silu_mul %x, %g, %g {biases=(False, False)"),
+    "layer_norm": ("%y", "layer_norm %x, %n {eps=1e-05"),
+    "add_layer_norm": ("%s, %y", "add_layer_norm %x, %z, %n, %n {eps=1e-05"),
+    "gelu": ("%y", "gelu %x {"),
+    "gelu_mul": ("%y", "gelu_mul %x, %z {"),
+    "linear_gelu_mul": ("%y", "linear_gelu_mul %x, %g, %g {biases=(False, False)"),
 }
 
 

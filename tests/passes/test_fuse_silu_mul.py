@@ -42,3 +42,16 @@ def test_keeps_silu_that_is_squared() -> None:
     assert_unchanged(fuse_silu_mul, HEAD + """
         %y = mul %a, %a
         return %y""")  # fmt: skip
+
+
+def test_fuses_gelu_likewise() -> None:
+    assert_rewrites(fuse_silu_mul, """
+        %gate = input f32[T,64]
+        %up = input f32[T,64]
+        %a = gelu %gate
+        %y = mul %a, %up
+        return %y""", """
+        %gate = input f32[T,64]
+        %up = input f32[T,64]
+        %y = gelu_mul %gate, %up
+        return %y""")  # fmt: skip

@@ -110,6 +110,31 @@ def test_keeps_rows_of_products_with_quantised_activations() -> None:
         return %t""")  # fmt: skip
 
 
+def test_takes_rows_before_a_router_and_its_experts() -> None:
+    experts = """
+        %g = weight q4_0[4,96,64]
+        %d = weight q8_0[4,64,96]
+        %r = weight f32[4,64]"""
+    assert_rewrites(hoist_take_rows, HEAD + experts + """
+        %l = linear %x, %r
+        %i, %p = router %l {used=2, gate='softmax', normalize=True}
+        %y = experts %x, %i, %p, %g, %g, %d
+        %t = take_rows %y, %rows
+        return %t""", HEAD + experts + """
+        %x.rows = take_rows %x, %rows
+        %l = linear %x.rows, %r
+        %i, %p = router %l {used=2, gate='softmax', normalize=True}
+        %y = experts %x.rows, %i, %p, %g, %g, %d
+        return %y""")  # fmt: skip
+
+
+def test_keeps_a_router_of_which_one_result_is_needed_whole() -> None:
+    assert_unchanged(hoist_take_rows, HEAD + """
+        %i, %p = router %x {used=2, gate='softmax', normalize=True}
+        %t = take_rows %p, %rows
+        return %t, %i""")  # fmt: skip
+
+
 def test_leaves_one_layer_of_a_decoder_on_the_wanted_rows() -> None:
     """Everything after the last attention, and nothing before it."""
     narrowed = run([*RAISE, hoist_take_rows], decoder(layers=3).graph)

@@ -22,7 +22,7 @@ def live_peak(planned: Graph) -> int:
         before = {v.name for earlier in planned.nodes[:i] for v in earlier.outputs}
         needed = {v.name for later in planned.nodes[i:] for v in later.inputs} & before
         alive = {where[name] for name in needed | {v.name for v in node.outputs} if name in where}
-        scratch = sum(nbytes(type, planned.bounds) for type in scratch_types(node))
+        scratch = sum(nbytes(type, planned.bounds) for type in scratch_types(node, planned.bounds))
         peak = max(peak, sum(size for _, size in alive) + scratch)
     return peak
 

@@ -92,3 +92,33 @@ def test_differs_from_exact_arithmetic() -> None:
     (a,), (b,) = (interpret(g, inputs, weights) for g in (exact, quantize_activations(exact)))
     with pytest.raises(AssertionError):
         assert_close(a, b, 1e-4)
+
+
+EXPERTS = """
+        %x = input f32[T,64]
+        %r = weight {router}[4,64]
+        %g = weight {gate}[4,96,64]
+        %u = weight {up}[4,96,64]
+        %d = weight {down}[4,64,96]
+        %l = linear %x, %r
+        %i, %w = router %l {{used=2, gate='softmax', normalize=True}}
+        %y = experts %x, %i, %w, %g, %u, %d{forms}
+        return %y"""
+
+
+@pytest.mark.parametrize(
+    ("gate", "up", "down", "forms"),
+    [
+        ("q4_0", "q8_0", "q8_0", "('q8', 'q8')"),
+        ("q4_0", "q4_0", "f16", "('q8', 'f32')"),
+        ("q4_0", "f16", "q4_0", "('f32', 'q8')"),
+    ],
+)
+def test_experts_quantise_what_their_block_formats_read_and_the_router_does_not(gate: str, up: str, down: str, forms: str) -> None:
+    text = {"router": "q8_0", "gate": gate, "up": up, "down": down}
+    before, after = EXPERTS.format(**text, forms=""), EXPERTS.format(**text, forms=f" {{forms={forms}}}")
+    assert_rewrites(quantize_activations, before, after, rtol=0.03)
+
+
+def test_leaves_dense_experts_alone() -> None:
+    assert_unchanged(quantize_activations, EXPERTS.format(router="f32", gate="f16", up="q4_0", down="bf16", forms=""))

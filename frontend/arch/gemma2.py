@@ -1,0 +1,47 @@
+"""Gemma 2: norms before and after attention and feed-forward, GeGLU, every second layer with a window, caps on scores and logits.
+
+arXiv:2408.00118.
+"""
+
+import math
+from dataclasses import replace
+
+from llmc.frontend.arch import DECODER, Architecture
+from llmc.frontend.config import Config, Keys
+from llmc.frontend.layers import Step, attention, geglu, norm, residual
+from llmc.frontend.weights import Weights
+from llmc.ir.graph import Value
+
+WINDOW_EVERY = 2
+LAYERS_27B = 46  # the size whose query scale is not that of its heads; files do not say so
+
+
+def block(s: Step, x: Value, w: Weights) -> Value:
+    """x: [T, hidden] -> [T, hidden]."""
+    mixed = attention(s, norm(s, x, w, "attn.norm"), w, local=s.local(WINDOW_EVERY))
+    x = residual(s, x, norm(s, mixed, w, "attn.post_norm"))
+    return residual(s, x, norm(s, geglu(s, norm(s, x, w, "ffn.norm"), w), w, "ffn.post_norm"))
+
+
+def adapt(config: Config, keys: Keys) -> Config:
+    """Embeddings are scaled; window and caps must be stated."""
+    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        keys.number(key, low=1e-3, high=1e6)
+    keys.integer("attention.sliding_window")
+    scale = (config.hidden / config.heads if config.layers == LAYERS_27B else config.head_dim) ** -0.5
+    return replace(config, embedding_scale=math.sqrt(config.hidden), attention_scale=scale)
+
+
+POST_NORMS = {
+    "attn.post_norm": "blk.{i}.post_attention_norm.weight",
+    "ffn.post_norm": "blk.{i}.post_ffw_norm.weight",
+}
+
+GEMMA2 = Architecture(
+    gguf="gemma2",
+    papers="arXiv:2408.00118",
+    weights={**DECODER, **POST_NORMS},
+    rope="half",
+    block=block,
+    adapt=adapt,
+)

@@ -1,0 +1,48 @@
+"""Gemma 3 (text): Gemma 2's block without caps, heads of q and k normalised, five layers with a window and one without.
+
+Layers with a window rotate by another base, without scaling.  arXiv:2503.19786.
+"""
+
+import math
+from dataclasses import replace
+
+from llmc.frontend.arch import DECODER, Architecture
+from llmc.frontend.arch.gemma2 import POST_NORMS
+from llmc.frontend.config import Config, Keys
+from llmc.frontend.layers import Step, attention, geglu, norm, residual
+from llmc.frontend.weights import Weights
+from llmc.ir.graph import Value
+
+WINDOW_EVERY = 6
+LOCAL_ROPE_BASE = 10000.0  # where the file does not say
+LAYERS_27B = 62  # the size whose query scale is not that of its heads; files do not say so
+
+
+def block(s: Step, x: Value, w: Weights) -> Value:
+    """x: [T, hidden] -> [T, hidden]."""
+    mixed = attention(s, norm(s, x, w, "attn.norm"), w, qk_norm=True, local=s.local(WINDOW_EVERY))
+    x = residual(s, x, norm(s, mixed, w, "attn.post_norm"))
+    return residual(s, x, norm(s, geglu(s, norm(s, x, w, "ffn.norm"), w), w, "ffn.post_norm"))
+
+
+def adapt(config: Config, keys: Keys) -> Config:
+    """Embeddings are scaled; the window must be stated."""
+    keys.integer("attention.sliding_window")
+    scale = (config.hidden / config.heads if config.layers == LAYERS_27B else config.head_dim) ** -0.5
+    base = config.local_rope_base or LOCAL_ROPE_BASE
+    return replace(config, embedding_scale=math.sqrt(config.hidden), attention_scale=scale, local_rope_base=base)
+
+
+GEMMA3 = Architecture(
+    gguf="gemma3",
+    papers="arXiv:2503.19786",
+    weights={
+        **DECODER,
+        **POST_NORMS,
+        "attn.q_norm": "blk.{i}.attn_q_norm.weight",
+        "attn.k_norm": "blk.{i}.attn_k_norm.weight",
+    },
+    rope="half",
+    block=block,
+    adapt=adapt,
+)
