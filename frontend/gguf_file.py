@@ -51,6 +51,7 @@ TYPE_NAMES = dict(
         "mxfp4 nvfp4 q1_0 q2_0".split()
     )
 )
+_HINTS = {"q2_0": "a fork writes q2_0 in blocks of 128 weights; llmc reads ggml's, of 64"}  # for data of another size
 REMOVED_TYPES = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
 
 
@@ -99,8 +100,8 @@ class _Cursor:
         except UnicodeDecodeError:
             raise self.malformed(f"{what} is not UTF-8") from None
 
-    def malformed(self, text: str) -> MalformedFileError:
-        return MalformedFileError(f"{self.file}: {text}")
+    def malformed(self, text: str, hint: str | None = None) -> MalformedFileError:
+        return MalformedFileError(f"{self.file}: {text}", hint=hint)
 
 
 _U32 = struct.Struct("<I").unpack_from
@@ -258,16 +259,17 @@ def _alignment(c: _Cursor, keys: Mapping[str, Value]) -> int:
 def _place(c: _Cursor, infos: list[_Info], alignment: int, file: int) -> tuple[Tensor, ...]:
     """Finds the tensors' bytes: aligned, inside the file, each byte owned by one tensor at most. Holes are no harm."""
     start = -(-c.at // alignment) * alignment
-    end, owner = 0, ""
+    end, owner, hint = 0, "", None
     for info in sorted(infos, key=lambda info: info.offset):
         if info.offset % alignment:
             raise c.malformed(f"tensor {info.name} has offset {info.offset}, which is no multiple of {alignment}")
         if info.offset + info.nbytes > c.size - start:
             raise c.malformed(
                 f"truncated: tensor {info.name} needs {info.nbytes} bytes at {start + info.offset}, "
-                f"beyond the end of the file ({c.size})"
+                f"beyond the end of the file ({c.size})",
+                _HINTS.get(info.format.name),
             )
         if info.offset < end:
-            raise c.malformed(f"tensor {info.name} overlaps tensor {owner}")
-        end, owner = info.offset + info.nbytes, info.name
+            raise c.malformed(f"tensor {info.name} overlaps tensor {owner}", hint)
+        end, owner, hint = info.offset + info.nbytes, info.name, _HINTS.get(info.format.name)
     return tuple(Tensor(i.name, i.format, i.shape, file, start + i.offset, i.nbytes) for i in infos)

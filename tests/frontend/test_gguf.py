@@ -407,6 +407,13 @@ class TestTensors:
     def test_overlapping_tensors(self, tmp_path: Path) -> None:
         refused(tmp_path, File(infos=[Info("x"), Info("y", offset=224)], data=bytes(512)), "tensor y overlaps tensor x")
 
+    @pytest.mark.parametrize("last", [False, True])
+    def test_q2_0_of_a_forks_blocks(self, tmp_path: Path, last: bool) -> None:
+        """A fork gives the same type number to 34 bytes for 128 weights, where ggml has 36."""
+        forks = 128 * 64 // 128 * 34
+        infos = [Info("x", (128, 64), type=42), *([] if last else [Info("y", offset=forks)])]
+        refused(tmp_path, File(infos=infos, data=bytes(forks if last else forks + 256)), "a fork writes q2_0 in blocks of 128")
+
     def test_the_last_byte_is_needed(self, tmp_path: Path) -> None:
         whole = File().encode()
         refused(tmp_path, whole[:-1], "tensor w needs 256 bytes")
