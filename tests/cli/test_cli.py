@@ -12,7 +12,7 @@ import click
 import pytest
 
 import llmc
-from llmc import cli
+from llmc import cli, debug, progress
 from llmc.errors import DeviceError, LlmcError, MalformedFileError, ToolchainError, UnsupportedModelError, UsageError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -139,9 +139,23 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     assert done.returncode == 0 and done.stderr == ""
 
 
-def test_progress_stays_off_when_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from llmc import progress
+def test_a_terminal_gets_bars_and_stdout_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with debug.scoped(NO_COLOR="1"), progress.shown(quiet=False, verbose=False) as report:
+        assert report is not None
+        report("packing weights", 0, 10)
+        report("packing weights", 10, 10)
+    out, err = capsys.readouterr()
+    assert out == "" and "packing weights" in err and "\x1b[3" not in err
 
+
+def test_quiet_means_no_progress_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress.shown(quiet=True, verbose=True) as report:
+        assert report is None
+
+
+def test_progress_stays_off_when_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.shown(quiet=False, verbose=False) as report:
         assert report is None
     with progress.shown(quiet=False, verbose=True) as report:

@@ -22,8 +22,8 @@ def test_compile_and_run_prints_text(root: Path) -> None:
 def chat(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, built as examples/README.md says, by the compiler llmc itself uses."""
     program = tmp_path_factory.mktemp("chat") / "chat"
-    command = [*Toolchain.find().command, "-Wall", "-Werror", "examples/chat.c", *shlex.split(library.flags()), "-o", str(program)]
-    subprocess.run(command, cwd=root, check=True)
+    compiler, flags = Toolchain.find().command, ["-Wall", "-Werror", *shlex.split(library.flags())]
+    subprocess.run([*compiler, "examples/chat.c", *flags, "-o", str(program)], cwd=root, check=True)
     return program
 
 
