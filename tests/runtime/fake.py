@@ -32,7 +32,7 @@ def braces(data: bytes) -> str:
 
 def sources() -> list[Path]:
     """An artifact's library without kernels: the fake plan and tokenizer in the place of the real ones."""
-    real = [s for s in runtime_sources("artifact") if not s.name.startswith(("tokenizer", "pretokenize", "utf8", "ops"))]
+    real = [s for s in runtime_sources("artifact") if not s.name.startswith(("tokenizer", "pretokenize", "utf8"))]
     return [*real, HERE / "fake_model.c", HERE / "fake_tokenizer.c"]
 
 

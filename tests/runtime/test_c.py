@@ -47,6 +47,7 @@ def test_threads_share_nothing_unguarded(tmp_path: Path) -> None:
     run = runner(tmp_path, fake.THREADS)
     run("test_sessions")
     run("test_generate")
+    run("test_experts")
 
 
 def test_levels_need_what_the_target_table_says(run: Run) -> None:

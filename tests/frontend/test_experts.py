@@ -1,0 +1,100 @@
+"""Mixtures of experts as checkpoints state them: what they compute, without a compiler, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
+from llmc.frontend import arch
+from llmc.frontend.checkpoint import Checkpoint
+from llmc.frontend.gguf import read_gguf
+from llmc.frontend.load import build, open_model
+from llmc.ir.graph import Graph, Node
+from llmc.ir.interpret import KvState, WeightData, interpret
+from llmc.passes.pipeline import optimize
+
+
+@pytest.fixture
+def mixtral(shared: Path) -> Checkpoint:
+    return read_gguf(shared / "models" / "open" / "mixtral" / "model.gguf")
+
+
+def graph_of(checkpoint: Checkpoint, family: str = "", *, drop: str = "", **keys: Any) -> Graph:
+    """Its graph with other keys, under another architecture's name, or without the keys that end in `drop`."""
+    family = family or checkpoint.architecture
+    own = {name.replace(f"{checkpoint.architecture}.", f"{family}.", 1): value for name, value in checkpoint.keys.items()}
+    own = {name: value for name, value in own.items() if not drop or not name.endswith(drop)}
+    own |= {"general.architecture": family, **{f"{family}.{k}": v for k, v in keys.items()}}
+    changed = Checkpoint(checkpoint.files, [], own, checkpoint.tensors)
+    architecture = arch.find()[family]
+    return build(changed, architecture, architecture.config(changed), 512)
+
+
+def router(graph: Graph) -> Node:
+    return graph.of_kind("router")[0]
+
+
+@pytest.mark.parametrize("fixture", ["mixtral", "olmoe", "qwen3_moe"])
+def test_the_graph_computes_what_transformers_does(shared: Path, fixture: str) -> None:
+    folder = shared / "models" / "open" / fixture
+    model = open_model(folder / "model.gguf")
+
+    def weight(name: str) -> WeightData:
+        tensor = model.checkpoint.tensors[name]
+        return WeightData(tensor.format, model.checkpoint.data(name), tensor.shape)
+
+    with np.load(folder / "ref.npz") as recorded:
+        ids, logits = recorded["tokens_0"], recorded["logits_all_0"]
+    at = np.arange(len(ids), dtype=np.int32)
+    inputs = {"tokens": ids, "positions": at, "rows": at, "cache": KvState()}
+    for graph in (model.graph, optimize(model.graph, "f32")):
+        assert np.abs(interpret(graph, inputs, weight)[0] - logits).max() < 1e-4
+
+
+def test_a_family_says_whether_weights_sum_to_one_unless_the_file_does(mixtral: Checkpoint) -> None:
+    assert router(graph_of(mixtral)).attrs["normalize"] is True
+    assert router(graph_of(mixtral, expert_weights_norm=False)).attrs["normalize"] is False
+
+
+def test_the_gate_and_the_scale_are_the_files(mixtral: Checkpoint) -> None:
+    attrs = router(graph_of(mixtral, expert_gating_func=2, expert_weights_scale=2.5)).attrs
+    assert (attrs["gate"], attrs["scale"], attrs["used"]) == ("sigmoid", 2.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "words"),
+    [
+        ({"expert_used_count": 6}, MalformedFileError, "expert_used_count is 6"),
+        ({"expert_used_count": 0}, MalformedFileError, "expert_used_count is 0"),
+        ({"expert_count": 1 << 31}, MalformedFileError, "expert_count is 2147483648"),
+        ({"expert_count": 4}, MalformedFileError, "ffn_gate_inp.weight has shape"),
+        ({"expert_feed_forward_length": 64}, MalformedFileError, "ffn_gate_exps.weight has shape"),
+        ({"expert_gating_func": 3}, UnsupportedModelError, "expert_gating_func is 3"),
+        ({"expert_group_count": 2}, UnsupportedModelError, "expert_group_count is 2"),
+    ],
+)
+def test_refuses_by_the_name_of_the_key(mixtral: Checkpoint, keys: dict[str, int], kind: type[LlmcError], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        graph_of(mixtral, **keys)
+
+
+def test_a_mixture_without_the_number_of_experts_misses_its_tensors(mixtral: Checkpoint) -> None:
+    with pytest.raises(MalformedFileError, match="missing tensors: blk.0.ffn_gate.weight"):
+        graph_of(mixtral, drop="expert_count")
+
+
+def test_refuses_experts_in_a_family_that_has_none(mixtral: Checkpoint) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"qwen2\.expert_count is 5"):
+        graph_of(mixtral, "qwen2")
+
+
+def test_refuses_experts_stored_one_by_one(mixtral: Checkpoint) -> None:
+    single = replace(mixtral.tensors["blk.0.ffn_gate_exps.weight"], name="blk.0.ffn_gate.0.weight", shape=(48, 128))
+    old = Checkpoint(mixtral.files, [], mixtral.keys, {**mixtral.tensors, single.name: single})
+    with pytest.raises(UnsupportedModelError, match=r"tensor blk\.0\.ffn_gate\.0\.weight holds a single expert"):
+        graph_of(old)
