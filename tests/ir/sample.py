@@ -14,6 +14,7 @@ from llmc.ir.graph import Graph
 from llmc.ir.interpret import KvState, WeightData
 from llmc.ir.quant import BlockFormat, dequantize
 from llmc.ir.types import DType, TensorType
+from tests.codegen.weights import with_scales
 
 SPREAD = 0.15  # standard deviation of the weights of a matrix
 ROWS = {"T": 6, "R": 2}
@@ -51,18 +52,11 @@ def raw_weight(type: TensorType, name: str) -> npt.NDArray[np.uint8]:
 
 
 def _raw_blocks(fmt: BlockFormat, blocks: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Blocks of random codes whose f16 factors give the weights about the right spread."""
+    """Blocks of random codes whose factors give the weights about the right spread."""
     raw = rng.integers(0, 256, (blocks, fmt.nbytes), np.uint8)
-    factors = rng.uniform(0.5, 1.0, (blocks, fmt.nbytes // 2))
-    for _ in range(2):  # the first time to see how far factors of about 1 spread the weights
-        offset = 0
-        for field in fmt.layout:
-            if field.dtype == "f16":
-                stored = factors[:, : field.count].astype("<f2").view(np.uint8)
-                raw[:, offset : offset + field.nbytes] = stored.reshape(blocks, -1)
-            offset += field.nbytes
-        factors = factors * (SPREAD / dequantize(fmt, raw.reshape(-1)).std())
-    return raw.reshape(-1)
+    factors = rng.uniform(0.5, 1.0, blocks)
+    spread = dequantize(fmt, with_scales(fmt, raw, lambda _: factors)).std()
+    return with_scales(fmt, raw, lambda _: factors * (SPREAD / spread))
 
 
 def inputs(graph: Graph, seed: int = 0) -> dict[str, Any]:
