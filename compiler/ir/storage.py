@@ -74,7 +74,7 @@ def expert_rows(slots: int, experts: int) -> int:
 
 
 def _expert_scratch(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, ...]:
-    """Of `experts`: the table of groups (runtime/src/ops_experts.h), rows that go in and later come out, gate, up, their product."""
+    """Of `experts`: the groups' table (runtime/src/ops_experts.h), rows of x and later of the result, gate, up, their product."""
     ids, gate = node.inputs[1].type, node.inputs[3].type
     experts, intermediate, hidden = map(int, gate.shape)
     slots = _bound(ids.shape[0], bounds) * int(ids.shape[1])

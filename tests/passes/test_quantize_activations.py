@@ -114,7 +114,7 @@ EXPERTS = """
         ("q4_0", "f16", "q4_0", "('f32', 'q8')"),
     ],
 )
-def test_experts_quantise_what_their_block_formats_read_and_the_router_does_not(gate: str, up: str, down: str, forms: str) -> None:
+def test_experts_quantise_what_their_block_formats_read_and_routers_nothing(gate: str, up: str, down: str, forms: str) -> None:
     text = {"router": "q8_0", "gate": gate, "up": up, "down": down}
     before, after = EXPERTS.format(**text, forms=""), EXPERTS.format(**text, forms=f" {{forms={forms}}}")
     assert_rewrites(quantize_activations, before, after, rtol=0.03)
