@@ -26,7 +26,8 @@ def listed() -> dict[str, Any]:
     """What `llmc formats` and `llmc targets` say."""
     documents = [subprocess.run([sys.executable, "-m", "llmc", c, "--json"], capture_output=True, check=True).stdout
                  for c in ("formats", "targets")]  # fmt: skip
-    return json.loads(documents[0]) | json.loads(documents[1])
+    both: dict[str, Any] = json.loads(documents[0]) | json.loads(documents[1])
+    return both
 
 
 def rewritten(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,5 @@ def test_two_builds_are_equal(compiled: Compiled, demo_model: Path, tmp_path: Pa
 
 def dispatched_features() -> str:
     """Every processor feature numpy would choose code by."""
-    from numpy._core import _multiarray_umath as core
-
+    core = import_module("numpy._core._multiarray_umath")
     return " ".join(f for f in core.__cpu_dispatch__ if core.__cpu_features__[f])

@@ -39,7 +39,7 @@ def test_bits_do_not_depend_on_chunks_or_threads(compiled: Compiled, reference: 
 
 def uneven(n: int) -> list[int]:
     """Chunk lengths that add up to n and fit no tile: 17, 3, 1, 31, 64, 5 and so on."""
-    lengths = []
+    lengths: list[int] = []
     for length in (17, 3, 1, 31, 64, 5, 2, 16, 33) * n:
         if sum(lengths) + length >= n:
             return [*lengths, n - sum(lengths)]
