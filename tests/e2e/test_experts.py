@@ -7,6 +7,7 @@ import pytest
 
 import llmc
 from benchmarks import make_model
+from llmc import target
 from tests.e2e.reference import Compiled, kl
 from tests.e2e.test_interpreter import ONE_STEP_KL, TOLERANCE, Interpreter
 from tests.e2e.test_logits import uneven
@@ -73,3 +74,13 @@ def test_bits_do_not_depend_on_who_else_is_in_the_step(compiled: Compiled, model
         together = [session.step({i: ids[n : n + 1] for i, ids in zip(opened, texts, strict=True)}) for n in range(5)]
     for i, ids in enumerate(texts):
         assert np.array_equal(np.stack([rows[i] for rows in together]), model.logits(ids))
+
+
+def test_every_level_agrees_with_exact_arithmetic(compiled: Compiled, models: dict[str, Path]) -> None:
+    exact = llmc.load(compiled(models["q4_k_m"], "f32"), threads=2).logits(IDS)
+    portable = compiled(models["q4_k_m"], target="cpu")
+    for isa in target.listing()["runs_here"]:
+        model = llmc.load(portable, threads=2, isa=isa)
+        whole = model.logits(IDS)
+        assert kl(exact, whole).mean() <= 0.01, isa
+        assert np.array_equal(model.logits(IDS, chunks=uneven(len(IDS))), whole), isa

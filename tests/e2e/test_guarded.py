@@ -40,6 +40,6 @@ def test_every_level(compiled: Compiled, demo_model: Path, guarded: Path, isa: s
 
 
 @pytest.mark.parametrize("activations", ["int8", "f32"])
-@pytest.mark.parametrize("fixture", ["llama_bias", "qwen3", "smollm3", "q_Q3_K_M", "q_Q5_1", "q_IQ4_XS"])
+@pytest.mark.parametrize("fixture", ["llama_bias", "mixtral", "olmoe", "qwen3", "smollm3", "q_Q3_K_M", "q_Q5_1", "q_IQ4_XS"])
 def test_families_and_formats(compiled: Compiled, reference: Reference, guarded: Path, activations: str) -> None:
     assert len(hashes(guarded, compiled(reference.model, activations), target.native().name)) == 1

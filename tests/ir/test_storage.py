@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from llmc.errors import UsageError
 from llmc.frontend.quant import FORMATS
 from llmc.ir.graph import SOURCES, Builder, Graph, Value
-from llmc.ir.storage import StorageError, check_plan, last_uses, nbytes, q8_storage
+from llmc.ir.storage import StorageError, check_plan, last_uses, nbytes, q8_storage, scratch_types
 from llmc.ir.text import parse_graph
 from llmc.ir.types import TensorType, f32, i32, q8
 from llmc.passes.plan_memory import plan_memory
@@ -51,6 +51,31 @@ def test_last_uses_count_results_as_the_end() -> None:
         %c = silu %a
         return %b""")  # fmt: skip
     assert last_uses(g) == {"x": 1, "a": 3, "b": 4, "c": 3}
+
+
+EXPERTS = """
+    bounds T={tokens}
+    %x = input f32[T,64]
+    %i = input i32[T,2]
+    %p = input f32[T,2]
+    %g = weight q4_0[4,96,64]
+    %d = weight q8_0[4,64,96]
+    %y = experts %x, %i, %p, %g, %g, %d {{forms=('q8', '{form}')}}
+    return %y"""
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(1, 16), (16, 64), (128, 320)])
+def test_experts_keep_rows_for_groups_padded_to_token_tiles(tokens: int, rows: int) -> None:
+    """2 slots of every token, in 4 groups that are padded by at most 15 rows, and never by as many as they have."""
+    (node,) = graph(EXPERTS.format(tokens=tokens, form="q8")).of_kind("experts")
+    table, *floats, gated = scratch_types(node, {"T": tokens})
+    assert floats == [f32(rows, 64), f32(rows, 96), f32(rows, 96)] and gated == q8(rows, 96)
+    assert math.prod(map(int, table.shape)) >= 1 + 3 * 4 + rows + 2 * tokens
+
+
+def test_what_is_between_dense_products_stays_in_floats() -> None:
+    (node,) = graph(EXPERTS.format(tokens=128, form="f32")).of_kind("experts")
+    assert scratch_types(node, {"T": 128})[4] == f32(320, 96)
 
 
 PLAN = """
