@@ -1,7 +1,8 @@
 """The grids of the i-quants: which points of a lattice their codes stand for.
 
 They were chosen once, by training, and have no shorter definition; they are numbers that every reader of these formats must have.
-One bit per point of the lattice (compiler/ir/grid.py), made from the tables of the `gguf` package, which the tests compare with.
+One bit per point of the lattice (compiler/ir/grid.py), made from the tables of the `gguf` package (MIT
+licence), which the tests compare with.
 """
 
 from llmc.ir.grid import Grid
