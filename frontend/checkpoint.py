@@ -205,9 +205,12 @@ class Checkpoint:
     def release(self, name: str) -> None:
         """Says that a tensor's bytes are not needed soon: they stop being resident, and are read again if asked for."""
         t = self.tensors[name]
-        start = t.offset - t.offset % mmap.PAGESIZE
+        self._release(t.file, t.offset, t.nbytes)
+
+    def _release(self, file: int, offset: int, nbytes: int) -> None:
+        start = offset - offset % mmap.PAGESIZE
         if hasattr(mmap, "MADV_DONTNEED"):
-            self._maps[t.file].madvise(mmap.MADV_DONTNEED, start, t.offset + t.nbytes - start)
+            self._maps[file].madvise(mmap.MADV_DONTNEED, start, offset + nbytes - start)
 
     def sha256(self) -> str:
         """Hex digest over the bytes of all files in order."""

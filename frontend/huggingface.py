@@ -14,7 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.checkpoint import Checkpoint, Tensor, Value, quoted
+from llmc.frontend import group_quantization
+from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
+from llmc.frontend.group_quantization import Grouped, Quantization, find_linears, read_quantization, understand
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
 from llmc.frontend.safetensors import Shard, Stored, read_shard
@@ -46,12 +48,29 @@ class HuggingFace(Checkpoint):
     integers_are_numbers = True
     architecture_key = "architectures"
 
-    def __init__(self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor],
+        grouped: Mapping[str, Grouped],
+    ) -> None:  # fmt: skip
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
         self.folder = folder
+        self.grouped = grouped
         super().__init__([*(s.path for s in shards), *beside], [s.data for s in shards], flatten(config), tensors)
         self.path = folder
+
+    def data(self, name: str) -> Bytes:
+        """The bytes of a tensor: as they are stored, or the blocks of a quantised linear, put together."""
+        if name in self.grouped:
+            return group_quantization.assemble(self.grouped[name], self._stored)
+        return super().data(name)
+
+    def release(self, name: str) -> None:
+        for part in self.grouped[name].parts.values() if name in self.grouped else (self.tensors[name],):
+            self._release(part.file, part.offset, part.nbytes)
+
+    def _stored(self, part: Stored) -> Bytes:
+        return np.frombuffer(self._maps[part.file], np.uint8, part.nbytes, part.offset)
 
     @property
     def key_file(self) -> str:
@@ -74,12 +93,36 @@ def read_huggingface(folder: Path) -> HuggingFace:
     """
     config = read_json(folder / CONFIG, MAX_CONFIG)
     _refuse_remote_code(config)
-    _refuse_quantization(config)
+    quantization = _quantization(folder, config)
     shards = _read_shards(folder)
     stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
     tied = config.get("tie_word_embeddings", False) is True
-    names = [name for name in stored if not (tied and name == "lm_head.weight")]
-    return HuggingFace(folder, shards, config, {name: _tensor(shards[stored[name].file], stored[name]) for name in names})
+    stored = {name: t for name, t in stored.items() if not (tied and name.startswith("lm_head."))}
+    grouped = _linears(stored, quantization, shards) if quantization else {}
+    parts = {t.name for g in grouped.values() for t in g.parts.values()}
+    tensors = {name: _tensor(shards[t.file], t) for name, t in stored.items() if name not in parts}
+    tensors |= {name: g.tensor for name, g in grouped.items()}
+    return HuggingFace(folder, shards, config, tensors, grouped)
+
+
+def _quantization(folder: Path, config: Mapping[str, Any]) -> Quantization | None:
+    """How weights are quantised; None where they are not."""
+    if config.get(QUANTIZATION) is None:
+        return None
+    beside = folder / group_quantization.BESIDE
+    return read_quantization(config[QUANTIZATION], read_json(beside, MAX_CONFIG) if beside.exists() else {})
+
+
+def _linears(stored: Mapping[str, Stored], quantization: Quantization, shards: Sequence[Shard]) -> dict[str, Grouped]:
+    """The quantised linears by the name of their weight. Raises MalformedFileError where there is none."""
+
+    def read(t: Stored) -> Bytes:
+        return np.frombuffer(shards[t.file].data, np.uint8, t.nbytes, t.offset)
+
+    found = {f"{name}.weight": understand(name, parts, quantization, read) for name, parts in find_linears(stored).items()}
+    if not found:
+        raise MalformedFileError(f"{CONFIG}: {QUANTIZATION} is there, but no tensor is quantised (called qweight)")
+    return found
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
@@ -112,20 +155,6 @@ def _refuse_remote_code(config: Mapping[str, Any]) -> None:
             f"{CONFIG}: key auto_map says that architectures {config.get('architectures')} are code of the model's own",
             hint="llmc executes nothing from a checkpoint; where the class is one of transformers', remove the key",
         )
-
-
-def _refuse_quantization(config: Mapping[str, Any]) -> None:
-    quantization = config.get(QUANTIZATION)
-    if quantization is None:
-        return
-    if not isinstance(quantization, dict):
-        raise MalformedFileError(f"{CONFIG}: key {QUANTIZATION} is {json_kind(quantization)}, expected an object")
-    method, bits, group = (quantization.get(key) for key in ("quant_method", "bits", "group_size"))
-    raise UnsupportedModelError(
-        f"{CONFIG}: {QUANTIZATION} has quant_method {quoted(str(method))} (bits {bits!r:.20}, group_size {group!r:.20}), "
-        "which llmc cannot compile",
-        hint="llmc compiles directories of F32, F16 and BF16 weights, and quantised GGUF files",
-    )
 
 
 def _read_shards(folder: Path) -> list[Shard]:

@@ -75,7 +75,7 @@ class _Q8:
         self.tokens = min(spec.p, 16 if isa.lanes == 16 else _TOGETHER)
         self.vectors = max(1, min(ROWS // self.lanes, _TOGETHER // self.tokens))  # of rows
         self.halves = max(1, UNIT // spec.format.group)  # groups in a unit
-        assert spec.format.group <= UNIT or spec.format.scale is None
+        assert spec.format.group <= UNIT or spec.format.groups == 1
         self.words = tir.view(p.qa, "int32")  # four activations each
         self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
         self.starts = tir.local(_UNITS * self.halves * self.tokens, "int32")
@@ -171,7 +171,7 @@ class _Q8:
             groups = []
             for h in range(self.halves):
                 start = (slot * self.halves + h) * self.tokens
-                factors = block.factors(unit * self.halves + h)
+                factors = block.factors(unit * self.halves + h if self.format.group <= UNIT else tir.i32(0))
                 groups.append(_Group(codes[h * per : (h + 1) * per], *factors, words + i64(h * per), start))
             for first in range(0, self.tokens, _TOGETHER):  # tokens outside: the other way round is 10 % slower for two groups
                 for group in groups:

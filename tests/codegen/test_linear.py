@@ -15,6 +15,7 @@ from llmc.codegen.kernels.activations import Quantised, quantise, sums
 from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear, reference
 from llmc.frontend.quant import FORMATS
+from llmc.frontend.quant._groups import group_format
 from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, dequantize
 from llmc.ir.tiles import pack, row_tiles
 from llmc.target import ISAS, Isa
@@ -25,10 +26,12 @@ BLOCKS = [f for f in FORMATS.values() if isinstance(f, BlockFormat)]
 REPRESENTATIVE = [Linear(FORMATS[name], "q8", p) for name in ("q4_0", "q4_k", "q6_k", "iq2_s") for p in WIDTHS] + [
     Linear(FORMATS[name], "f32", p) for name in ("f16", "q4_k") for p in WIDTHS
 ]
+GROUPS = [group_format(8, 32, True), group_format(3, 64, True), group_format(4, 128, True)]  # GPTQ's and AWQ's
 EVERY_FORMAT = [Linear(f, "q8", p) for f in BLOCKS for p in ((16,) if f.grid else (1, 16))] + [
     Linear(f, "f32", p) for f in FORMATS.values() for p in ((1,) if isinstance(f, BlockFormat) else (1, 16))
 ]
-SPECS = list(dict.fromkeys([*EVERY_FORMAT, *REPRESENTATIVE]))
+OF_GROUPS = [Linear(f, acts, p) for f in GROUPS for acts, p in (("q8", 16), ("f32", 1))]
+SPECS = list(dict.fromkeys([*EVERY_FORMAT, *OF_GROUPS, *REPRESENTATIVE]))
 FAMILIES = [[s for s in REPRESENTATIVE if (s.format.name, s.acts) == key] for key in
             (("q4_0", "q8"), ("q4_k", "q8"), ("q6_k", "q8"), ("iq2_s", "q8"), ("f16", "f32"), ("q4_k", "f32"))]  # fmt: skip
 
@@ -104,7 +107,8 @@ def test_agrees_with_double_precision(spec: Linear, isa: Isa, compiled: Any, gua
         assert not y[:, 40:].any()  # rows that pad the weight
 
 
-@pytest.mark.parametrize("spec", [s for s in SPECS if s.acts == "q8"], ids=lambda s: s.symbol)
+# Where code and zero point are both extreme the weight is an exact 0, and nothing measures what rounding may leave of it.
+@pytest.mark.parametrize("spec", [s for s in SPECS if s.acts == "q8" and s.format != GROUPS[0]], ids=lambda s: s.symbol)
 def test_is_exact_for_extreme_codes_and_activations(spec: Linear, isa: Isa, compiled: Any, guarded: Guard) -> None:
     kernel = compiled(spec, isa)
     assert isinstance(spec.format, BlockFormat)

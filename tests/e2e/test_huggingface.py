@@ -8,9 +8,11 @@ import pytest
 
 import llmc
 from llmc.cli import main
-from tests.e2e.reference import Compiled, Reference
+from tests.e2e.reference import KL_WITHOUT_RECORD, Compiled, Reference, kl
 
 FAMILIES = ["granite", "llama", "llama_bias", "mistral", "qwen2", "qwen3"]
+QUANTISED = ["awq_b4_g128_gemm", "gptq_b2_g32_sym", "gptq_b3_g32_asym_v2", "gptq_b4_g128_sym", "gptq_b8_g32_sym"]
+F32_MAX_ABS = 1e-3
 
 
 @pytest.mark.parametrize("fixture", FAMILIES)
@@ -19,6 +21,17 @@ def test_exact_arithmetic_gives_the_recorded_logits(compiled: Compiled, referenc
     for i in reference.sequences:
         recorded = reference.data[f"logits_last_{i}"]
         assert np.abs(model.logits(reference.tokens(i))[-1] - recorded).max() <= reference.f32_max_abs
+
+
+@pytest.mark.parametrize("fixture", QUANTISED)
+def test_quantised_linears_give_the_logits_of_their_exact_weights(compiled: Compiled, reference: Reference) -> None:
+    exact = reference.folder / "ref_numpy_unpack.npz"  # ref.npz: the packages round scale * (q - zero) to f16
+    recorded = dict(np.load(exact if exact.is_file() else reference.folder / "ref.npz"))
+    models = {acts: llmc.load(compiled(reference.folder / "hf", acts), threads=2) for acts in ("f32", "int8")}
+    for i in reference.sequences:
+        logits = {acts: model.logits(reference.tokens(i))[-1] for acts, model in models.items()}
+        assert np.abs(logits["f32"] - recorded[f"logits_last_{i}"]).max() <= F32_MAX_ABS
+        assert kl(recorded[f"logits_last_{i}"][None], logits["int8"][None])[0] <= KL_WITHOUT_RECORD
 
 
 def test_a_directory_is_inspected(shared: Path) -> None:

@@ -1,0 +1,173 @@
+"""GPTQ and AWQ linears: what is read, against a packer that goes element by element, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
+from llmc.frontend.group_quantization import AWQ_COLUMNS, read_quantization
+from llmc.frontend.huggingface import HuggingFace, read_huggingface
+from llmc.frontend.quant._groups import BITS, group_format
+from llmc.ir.quant import dequantize
+from llmc.ir.tiles import pack, unpack
+from tests.safetensors_bytes import write_directory
+
+N, K = 32, 768
+NAME = "model.layers.0.mlp.up_proj"
+Tensors = dict[str, NDArray[Any]]
+
+
+def stream(codes: NDArray[np.int64], bits: int) -> NDArray[np.int32]:
+    """Codes along the first axis as words, one after the other from the low bits up."""
+    words = np.zeros((len(codes) * bits // 32, *codes.shape[1:]), np.uint64)
+    for i, row in enumerate(codes.astype(np.uint64)):
+        at, shift = divmod(i * bits, 32)
+        words[at] |= row << np.uint64(shift) & np.uint64(0xFFFFFFFF)
+        if shift + bits > 32:
+            words[at + 1] |= row >> np.uint64(32 - shift)
+    return words.astype(np.uint32).view(np.int32)
+
+
+def awq_words(codes: NDArray[np.int64]) -> NDArray[np.int32]:
+    """[rows, columns] -> [rows, columns / 8]."""
+    words = np.zeros((codes.shape[0], codes.shape[1] // 8), np.uint32)
+    for i, column in enumerate(AWQ_COLUMNS):
+        words |= codes[:, column::8].astype(np.uint32) << np.uint32(4 * i)
+    return words.view(np.int32)
+
+
+def weight(bits: int, group: int, centred: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float16]]:
+    """(codes [K, N], zero points [G, N], scales [G, N])."""
+    rng = np.random.default_rng(bits * 1000 + group)
+    codes = rng.integers(0, 1 << bits, (K, N))
+    zeros = rng.integers(1, 1 << bits, (K // group, N))
+    return codes, np.full_like(zeros, 1 << (bits - 1)) if centred else zeros, rng.normal(size=zeros.shape).astype(np.float16)
+
+
+def directory(folder: Path, tensors: Tensors, **quantization: Any) -> HuggingFace:
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": quantization}
+    return read_huggingface(write_directory(folder, config, {f"{NAME}.{part}": t for part, t in tensors.items()}))
+
+
+def gptq(bits: int = 4, group: int = 32, *, centred: bool = False, v1: bool = False) -> tuple[Tensors, NDArray[np.float32]]:
+    """(tensors, the weight they stand for, f32 [N, K])."""
+    codes, zeros, scales = weight(bits, group, centred)
+    tensors = {
+        "qweight": stream(codes, bits), "scales": scales, "g_idx": (np.arange(K) // group).astype(np.int32),
+        "qzeros": np.ascontiguousarray(stream((zeros - v1).T, bits).T),
+    }  # fmt: skip
+    return tensors, values(codes, zeros, scales, group)
+
+
+def values(codes: NDArray[np.int64], zeros: NDArray[np.int64], scales: NDArray[np.float16], group: int) -> NDArray[np.float32]:
+    exact = (codes - zeros.repeat(group, 0)) * scales.astype(np.float64).repeat(group, 0)
+    return exact.T.astype(np.float32)
+
+
+def read_back(c: HuggingFace) -> NDArray[np.float32]:
+    t = c.tensors[f"{NAME}.weight"]
+    assert t.shape == (N, K) and t.nbytes == c.data(t.name).size
+    return dequantize(t.format, c.data(t.name)).reshape(N, K)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("group", [32, 64, 768, -1])
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("v1", [False, True])
+def test_gptq_is_read(tmp_path: Path, bits: int, group: int, centred: bool, v1: bool) -> None:
+    tensors, expected = gptq(bits, K if group == -1 else group, centred=centred, v1=v1)
+    layout = "gptq" if v1 else "gptq_v2"
+    c = directory(tmp_path / "m", tensors, quant_method="gptq", bits=bits, group_size=group, checkpoint_format=layout)
+    np.testing.assert_allclose(read_back(c), expected, rtol=1e-6, atol=1e-6 * 255)
+    fmt = c.tensors[f"{NAME}.weight"].format
+    assert fmt == group_format(bits, min(256, K if group == -1 else group), not centred)
+    c.release(f"{NAME}.weight")
+
+
+@pytest.mark.parametrize("group", [32, 384, -1])
+def test_awq_is_read(tmp_path: Path, group: int) -> None:
+    wide = K if group == -1 else group
+    codes, zeros, scales = weight(4, wide, False)
+    tensors = {"qweight": awq_words(codes), "qzeros": awq_words(zeros), "scales": scales}
+    c = directory(tmp_path / "m", tensors, quant_method="awq", bits=4, group_size=group, version="GEMM")
+    np.testing.assert_allclose(read_back(c), values(codes, zeros, scales, wide), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("zeros", [False, True])
+def test_tiles_keep_every_bit(bits: int, zeros: bool) -> None:
+    fmt = group_format(bits, 64, zeros)
+    raw = np.random.default_rng(0).integers(0, 256, N * fmt.row_bytes(K), dtype=np.uint8)
+    packed = np.concatenate([*pack(fmt, raw, N, K)])
+    assert packed.size == raw.size
+    parts = unpack(fmt, packed, N, K)
+    assert np.array_equal(parts.codes.reshape(-1, 64).max(1) < 1 << bits, np.ones(N * K // 64, bool))  # type: ignore[union-attr]
+    again = unpack(fmt, packed, N, K)
+    assert np.array_equal(again.codes, parts.codes)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "kind", "word"),
+    [
+        ({"quant_method": "bitsandbytes"}, UnsupportedModelError, "bitsandbytes"),
+        ({"quant_method": "gptq", "bits": 5, "group_size": 32}, MalformedFileError, "bits is 5"),
+        ({"quant_method": "gptq", "bits": True, "group_size": 32}, MalformedFileError, "bits"),
+        ({"quant_method": "awq", "bits": 8, "group_size": 32}, MalformedFileError, "bits is 8"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 0}, MalformedFileError, "group_size"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 16}, UnsupportedModelError, "group_size is 16"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": "32"}, MalformedFileError, "group_size"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": {"-:x": {}}}, UnsupportedModelError, "dynamic"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "marlin"}, UnsupportedModelError, "marlin"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, UnsupportedModelError, "gemv"),
+        ([], MalformedFileError, "an array"),
+    ],
+)
+def test_what_the_config_says_is_checked(quantization: Any, kind: type[LlmcError], word: str) -> None:
+    with pytest.raises(kind, match=word):
+        read_quantization(quantization, {})
+
+
+def changed(**parts: NDArray[Any] | None) -> Tensors:
+    tensors, _ = gptq()
+    return {part: t for part, t in {**tensors, **parts}.items() if t is not None}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind", "word"),
+    [
+        (changed(scales=None), MalformedFileError, r"scales is missing"),
+        (changed(weight=np.zeros((N, K), np.float16)), MalformedFileError, r"up_proj.weight and .*qweight"),
+        (changed(scales=np.zeros((4, N), np.float32)), MalformedFileError, r"scales is F32"),
+        (changed(scales=np.zeros((3, N), np.float16)), MalformedFileError, r"scales has shape \[3, 32\]"),
+        (changed(qweight=np.zeros((16, 0), np.int32)), MalformedFileError, r"qweight"),
+        (changed(qweight=np.zeros(16, np.int32)), MalformedFileError, r"qweight is I32 \[16\]"),
+        (changed(qweight=np.zeros((8, N), np.int32)), MalformedFileError, r"g_idx has 768 elements"),
+        (changed(g_idx=np.zeros(9, np.int32)), MalformedFileError, r"g_idx"),
+        (changed(g_idx=np.full(K, 24, np.int32)), MalformedFileError, r"g_idx holds 24"),
+        (changed(g_idx=np.full(K, -1, np.int32)), MalformedFileError, r"g_idx holds -1"),
+        (changed(g_idx=np.arange(K, dtype=np.int32) % 24), UnsupportedModelError, r"g_idx: columns in act-order"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(tmp_path: Path, tensors: Tensors, kind: type[LlmcError], word: str) -> None:
+    with pytest.raises(kind, match=word):
+        directory(tmp_path / "m", tensors, quant_method="gptq", bits=4, group_size=32)
+
+
+def test_a_zero_point_beyond_8_bits_is_refused(tmp_path: Path) -> None:
+    tensors, _ = gptq(8)
+    tensors["qzeros"] = np.full_like(tensors["qzeros"], -1)
+    with pytest.raises(UnsupportedModelError, match="zero point 256"):
+        directory(tmp_path / "m", tensors, quant_method="gptq", bits=8, group_size=32)
+
+
+def test_a_quantization_without_quantised_tensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MalformedFileError, match="quantization_config is there"):
+        directory(tmp_path / "m", {"weight": np.zeros((N, K), np.float16)}, quant_method="gptq", bits=4, group_size=32)
+
+
+def test_the_file_beside_must_agree(tmp_path: Path) -> None:
+    with pytest.raises(MalformedFileError, match="quantize_config.json: bits is 8"):
+        read_quantization({"quant_method": "gptq", "bits": 4, "group_size": 32}, {"bits": 8})
