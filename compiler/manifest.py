@@ -44,9 +44,15 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
         "step_tokens": STEP_TOKENS,
         "arena_bytes": plan.arena,
         "kernel_calls": plan.calls,
-        "cache": [{"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache)}],
+        "cache": [
+            {"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache), **_window(model)}
+        ],
         "promise": "on one instruction-set level, bits depend neither on neighbours, nor on threads, nor on chunking",
         "chat_template": model.chat_template,
         "tensors": tensors,
     }
 
+
+def _window(model: Model) -> dict[str, Any]:
+    """Layers with a window do not look at older positions, but their pages are kept like those of the others."""
+    return {"window": model.config.window, "keeps_pages_before_window": True} if model.config.window else {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import arch as architectures
-from llmc.frontend.arch import ALWAYS, Architecture, column
+from llmc.frontend.arch import ALWAYS, Architecture, Names, column
 from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.config import LONG_FACTORS, Config, Keys
 from llmc.frontend.gguf import read_gguf
@@ -31,7 +31,7 @@ from llmc.ir.quant import dequantize
 STEP_TOKENS = 128
 TEMPLATE_KEY = "tokenizer.chat_template"
 MAX_TEMPLATE = 1 << 20
-MODEL_NAMES = {
+MODEL_NAMES: Names = {
     "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
     "norm": ("output_norm.weight", "model.norm.weight"),
     "norm.bias": "output_norm.bias",

@@ -10,7 +10,7 @@ NORMS = ("rms_norm", "layer_norm")
 
 @graph_pass
 def fuse_add_rms_norm(graph: Graph) -> Graph:
-    """s = add(x, o); n = rms_norm(s, w) -> s, n = add_rms_norm(x, o, w), which stands where the addition stood; and so layer_norm.
+    """s = add(x, o); n = rms_norm(s, w) -> s, n = add_rms_norm(x, o, w), which stands where the addition stood. layer_norm too.
 
     The sum keeps its other users (it is the residual stream). Of several norms of one sum the first is fused. The norm's weights
     must not be computed. Saves a read of [T, C].

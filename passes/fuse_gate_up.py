@@ -9,8 +9,9 @@ from llmc.passes.base import graph_pass
 
 @graph_pass
 def fuse_gate_up(graph: Graph) -> Graph:
-    """silu_mul(linear(x, G), linear(x, U)) -> linear_silu_mul(x, G, U), where both linears have no scale and no other user; and so
-    gelu_mul.
+    """silu_mul(linear(x, G), linear(x, U)) -> linear_silu_mul(x, G, U), where both linears have no scale, cap or other user.
+
+    So for gelu_mul.
 
     One launch instead of three. Both linears read one x. The weights stay two and may differ in format.
     """

@@ -12,7 +12,8 @@ PRODUCERS = ("linear", "embedding")
 def fuse_scale(graph: Graph) -> Graph:
     """scale(linear(...)) and scale(embedding(...)) -> the same op with `scale`;  add(x, scale(o)) -> add(x, o) with `alpha`.
 
-    The scaled or unscaled value must have no other user. Where both forms fit, the producer takes the factor.
+    The scaled or unscaled value must have no other user; a linear that caps takes no scale. Where both forms fit, the producer
+    takes the factor.
     Saves a read and a write of [T, C].
     """
     edit, uses = Edit(graph), Uses(graph)

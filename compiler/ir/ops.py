@@ -323,7 +323,7 @@ def head_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def rope_table(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """positions i32[T], freqs f32[P] -> f32[T,2P]: scale*cos then scale*sin of position*frequency (angle rounded to f32).
 
-    With two more operands, long f32[P] and context i32[1]: a session whose context is larger than `original_context` takes `long`.
+    With two more operands, long f32[P] and context i32[1]: where the context is larger than `original_context`, by `long`.
     """
     long = len(inputs) > 2 and int(inputs[3][0]) > attrs["original_context"]
     return (ref.rope_table(inputs[0], inputs[2] if long else inputs[1], attrs.get("scale", 1.0)),)

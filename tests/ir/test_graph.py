@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from llmc.frontend.quant import FORMATS
 from llmc.ir.graph import Builder, Edit, Graph, Names, Node, Uses, Value
 from llmc.ir.ops import OpError
 from llmc.ir.text import parse_graph, print_graph
@@ -47,6 +48,16 @@ def test_builder_puts_sources_first() -> None:
     y = b.emit("silu", b.input("x", f32("T", 2)))
     c = b.constant("c", np.ones((4, 2), np.float32))
     assert [node.op for node in b.graph(y, c).nodes] == ["input", "constant", "silu"]
+
+
+def test_a_weight_and_its_rows_are_different_values_made_once() -> None:
+    b = Builder()
+    whole, part = TensorType(FORMATS["q4_0"], (64, 32)), TensorType(FORMATS["q4_0"], (16, 32))
+    values = [b.weight("w", whole), b.weight("w", part, (0, 16)), b.weight("w", part, (16, 32)), b.weight("w", part, (0, 16))]
+    assert [v.name for v in values] == ["w", "w.0", "w.16", "w.0"] and values[1] is values[3]
+    assert [dict(node.attrs) for node in b.graph().nodes] == [
+        {"tensor": "w"}, {"tensor": "w", "rows": (0, 16)}, {"tensor": "w", "rows": (16, 32)},
+    ]  # fmt: skip
 
 
 def test_names_never_repeat() -> None:

@@ -44,3 +44,10 @@ def test_keeps_a_bias_added_after_the_scale() -> None:
         %y = linear %x, %w {scale=0.5}
         %z = add_bias %y, %b
         return %z""")  # fmt: skip
+
+
+def test_keeps_a_bias_added_after_the_cap() -> None:
+    assert_unchanged(fuse_bias, HEAD + """
+        %y = linear %x, %w {softcap=2.0}
+        %z = add_bias %y, %b
+        return %z""")  # fmt: skip

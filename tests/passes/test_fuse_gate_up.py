@@ -68,3 +68,7 @@ def test_fuses_gelu_likewise() -> None:
     assert_rewrites(fuse_gate_up, HEAD + REST.replace("silu", "gelu"), HEAD + """
         %y = linear_gelu_mul %x, %g, %u {biases=(False, False)}
         return %y""")  # fmt: skip
+
+
+def test_keeps_a_product_that_is_capped() -> None:
+    assert_unchanged(fuse_gate_up, HEAD + REST.replace("%x, %g", "%x, %g {softcap=2.0}"))

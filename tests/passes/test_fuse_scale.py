@@ -88,3 +88,10 @@ def test_keeps_a_scaled_value_that_is_also_a_result() -> None:
         %z = scale %y {factor=0.3}
         %s = add %x, %z
         return %s, %z""")  # fmt: skip
+
+
+def test_keeps_a_scale_of_capped_logits() -> None:
+    assert_unchanged(fuse_scale, HEAD + """
+        %y = linear %x, %w {softcap=2.0}
+        %z = scale %y {factor=0.5}
+        return %z""")  # fmt: skip

@@ -1,0 +1,104 @@
+"""What families take from keys, and what they refuse."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
+from llmc.frontend import arch
+from llmc.frontend.config import Config, Keys
+from tests.passes.models import RandomCheckpoint, decoder
+
+KEYS = {
+    "embedding_length": 64, "feed_forward_length": 96, "block_count": 2, "context_length": 256, "attention.head_count": 4,
+    "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-6, "attention.sliding_window": 32,
+    "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "logit_scale": 0.25,
+}  # fmt: skip
+
+
+def checkpoint(family: str, **changes: object) -> RandomCheckpoint:
+    """Keys of a family, some of them changed, or left out where they are None; as many tensors as layers, at least."""
+    keys = {name: value for name, value in {**KEYS, **changes}.items() if value is not None}
+    tensors = dict.fromkeys(map(str, range(99)))
+    prefixed = {"general.architecture": family, **{f"{family}.{name}": value for name, value in keys.items()}}
+    return RandomCheckpoint([Path("random.gguf")], [], prefixed, tensors)  # type: ignore[arg-type]
+
+
+def config(family: str, **changes: object) -> Config:
+    return arch.find()[family].config(checkpoint(family, **changes))
+
+
+def test_gemma_scales_embeddings_and_caps_what_the_file_says() -> None:
+    gemma = config("gemma2")
+    assert (gemma.embedding_scale, gemma.attention_scale) == (8.0, 0.25)
+    assert (gemma.window, gemma.softcap, gemma.logit_softcap) == (32, 50.0, 30.0)
+
+
+@pytest.mark.parametrize(("family", "layers"), [("gemma2", 46), ("gemma3", 62)])
+def test_the_27b_gemmas_scale_queries_by_their_share_of_the_hidden_size(family: str, layers: int) -> None:
+    assert config(family, block_count=layers, **{"attention.key_length": 64}).attention_scale == 0.25
+
+
+def test_local_layers_of_gemma3_have_a_base_of_their_own() -> None:
+    assert config("gemma3").local_rope_base == 10000.0
+    assert config("gemma3", **{"rope.freq_base_swa": 5000.0}).local_rope_base == 5000.0
+
+
+def test_a_window_of_the_whole_context_is_none() -> None:
+    assert config("phi3", **{"attention.sliding_window": 256}).window == 0
+
+
+def test_command_r_multiplies_logits() -> None:
+    assert config("command-r").logit_scale == 4.0
+    assert config("command-r").norm_eps == 1e-6
+
+
+def test_nothing_rotates_in_gpt2() -> None:
+    assert config("gpt2").rope_dims == 0
+
+
+MISSING = [
+    ("gemma2", "attn_logit_softcapping"), ("gemma2", "final_logit_softcapping"), ("gemma2", "attention.sliding_window"),
+    ("gemma3", "attention.sliding_window"), ("command-r", "logit_scale"), ("cohere2", "logit_scale"),
+    ("starcoder2", "attention.layer_norm_epsilon"), ("phi3", "attention.layer_norm_rms_epsilon"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "key"), MISSING)
+def test_a_missing_key_is_named(family: str, key: str) -> None:
+    with pytest.raises(MalformedFileError, match=f"{family}.{key}"):
+        config(family, **{key: None})
+
+
+WRONG: list[tuple[str, str, object, type[LlmcError]]] = [
+    ("stablelm", "use_parallel_residual", True, UnsupportedModelError),
+    ("gptneox", "use_parallel_residual", False, UnsupportedModelError),
+    ("gemma2", "attention.sliding_window", -1, MalformedFileError),
+    ("gemma2", "attn_logit_softcapping", float("inf"), MalformedFileError),
+    ("gemma3", "attention.sliding_window_pattern", 0, MalformedFileError),
+    ("gemma3", "attention.sliding_window_pattern", np.array([True]), MalformedFileError),
+    ("phi3", "rope.scaling.type", "longrope", MalformedFileError),
+]
+
+
+@pytest.mark.parametrize(("family", "key", "value", "error"), WRONG)
+def test_what_a_family_cannot_do_is_refused_by_its_key(family: str, key: str, value: object, error: type[LlmcError]) -> None:
+    named = "rope.scaling.attn_factor" if value == "longrope" else key
+    with pytest.raises(error, match=f"{family}.{named}"):
+        config(family, **{key: value})
+
+
+def test_the_pattern_of_windows_is_a_period_or_stated_layer_by_layer() -> None:
+    def pattern(value: object) -> tuple[bool, ...] | None:
+        keys = Keys(checkpoint("gemma3", **{"attention.sliding_window_pattern": value}))
+        return keys.pattern("attention.sliding_window_pattern", 4)
+
+    assert pattern(None) is None
+    assert pattern(2) == (True, False, True, False)
+    assert pattern(np.array([False, True, True, False])) == (False, True, True, False)
+
+
+def test_a_window_in_a_family_without_windows_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="llama.attention.sliding_window is 8"):
+        decoder("llama", **{"attention.sliding_window": 8})
