@@ -5,13 +5,6 @@
 
 #define ATTENTION_TOKENS 16 /* tokens of one piece of attention work: small enough to balance a causal triangle */
 
-typedef struct range { int32_t lo, hi; } range;
-
-/* This worker's part of `count` things. */
-static range share(const llmc_worker *w, int32_t count) {
-  return (range){(int32_t)((int64_t)count * w->index / w->count), (int32_t)((int64_t)count * (w->index + 1) / w->count)};
-}
-
 static int log2_width(int32_t width) {
   int n = 0;
   while (1 << n < width) n++;
@@ -20,12 +13,12 @@ static int log2_width(int32_t width) {
 
 void llmc_op_embed(const llmc_worker *w, llmc_embed_fn *fn, const uint8_t *table, const int32_t *ids, float *y, int32_t k, int32_t ldy,
                    float scale, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(table, ids, y, k, ldy, scale, r.lo, r.hi);
 }
 
 /* One part over tiles [lo, hi) and token tiles [mt_lo, mt_hi) of `width` that start at token `t0`. */
-static void linear_call(const llmc_linear *p, const llmc_activations *in, float scale, int32_t width, int32_t t0, range tiles,
+static void linear_call(const llmc_linear *p, const llmc_activations *in, float scale, int32_t width, int32_t t0, llmc_range tiles,
                         int32_t token_tiles) {
   float *y = p->y + (int64_t)t0 * p->ldy;
   if (in->q8.qa) {
@@ -41,7 +34,7 @@ static void linear_call(const llmc_linear *p, const llmc_activations *in, float 
 }
 
 /* Tiles [lo, hi) of one part for all tokens. A tile of weights is read once from memory: full token tiles and the rest share it. */
-static void linear_tiles(const llmc_linear *p, const llmc_activations *in, float scale, range tiles) {
+void llmc_linear_tiles(const llmc_linear *p, const llmc_activations *in, float scale, llmc_range tiles) {
   int32_t full = in->tokens / 16, rest = llmc_padded_rows(in->tokens) - 16 * full;
   if (!full || !rest) {
     if (full) linear_call(p, in, scale, 16, 0, tiles, full);
@@ -49,28 +42,24 @@ static void linear_tiles(const llmc_linear *p, const llmc_activations *in, float
     return;
   }
   for (int32_t t = tiles.lo; t < tiles.hi; t++) {
-    linear_call(p, in, scale, 16, 0, (range){t, t + 1}, full);
-    linear_call(p, in, scale, rest, 16 * full, (range){t, t + 1}, 1);
+    linear_call(p, in, scale, 16, 0, (llmc_range){t, t + 1}, full);
+    linear_call(p, in, scale, rest, 16 * full, (llmc_range){t, t + 1}, 1);
   }
-}
-
-void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, int32_t lo, int32_t hi) {
-  linear_tiles(part, in, scale, (range){lo, hi});
 }
 
 void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale) {
   int32_t total = 0, first = 0;
   for (int32_t i = 0; i < n_parts; i++) total += parts[i].tiles;
-  range mine = share(w, total);
+  llmc_range mine = llmc_share(w, total);
   for (int32_t i = 0; i < n_parts; first += parts[i++].tiles) {
     int32_t lo = mine.lo - first, hi = mine.hi - first;
-    range tiles = {lo > 0 ? lo : 0, hi < parts[i].tiles ? hi : parts[i].tiles};
-    if (tiles.lo < tiles.hi) linear_tiles(&parts[i], in, scale, tiles);
+    llmc_range tiles = {lo > 0 ? lo : 0, hi < parts[i].tiles ? hi : parts[i].tiles};
+    if (tiles.lo < tiles.hi) llmc_linear_tiles(&parts[i], in, scale, tiles);
   }
 }
 
 /* One token: a worker finishes the columns whose gate and up it made itself, 32 at a time, and nobody waits. */
-static void activate_own_columns(const llmc_linear *parts, range tiles, llmc_activation_fn *fn, float *y, llmc_q8 out) {
+static void activate_own_columns(const llmc_linear *parts, llmc_range tiles, llmc_activation_fn *fn, float *y, llmc_q8 out) {
   int32_t column = 16 * tiles.lo, n = 16 * (tiles.hi - tiles.lo);
   if (out.qa) out = (llmc_q8){out.qa + column, out.da + column / 32, out.sa + column / 16};
   fn(parts[0].y + column, parts[1].y + column, y ? y + column : y, out.qa, out.da, out.sa, n, n, n, n, 1, 0, 1);
@@ -78,11 +67,11 @@ static void activate_own_columns(const llmc_linear *parts, range tiles, llmc_act
 
 void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
                              int32_t ldy, llmc_q8 out) {
-  range pairs = share(w, (parts[0].tiles + 1) / 2);
-  range tiles = {2 * pairs.lo, 2 * pairs.hi < parts[0].tiles ? 2 * pairs.hi : parts[0].tiles};
+  llmc_range pairs = llmc_share(w, (parts[0].tiles + 1) / 2);
+  llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < parts[0].tiles ? 2 * pairs.hi : parts[0].tiles};
   if (tiles.lo < tiles.hi) {
-    linear_tiles(&parts[0], in, 1.0f, tiles);
-    linear_tiles(&parts[1], in, 1.0f, tiles);
+    llmc_linear_tiles(&parts[0], in, 1.0f, tiles);
+    llmc_linear_tiles(&parts[1], in, 1.0f, tiles);
     if (in->tokens == 1) activate_own_columns(parts, tiles, fn, y, out);
   }
   if (in->tokens <= 1) return;
@@ -92,45 +81,45 @@ void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_a
 
 void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens) {
-  range r = share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
+  llmc_range r = llmc_share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
   if (r.lo < r.hi) fn(gate, up, y, out.qa, out.da, out.sa, n, ldg, ldu, ldy, tokens, r.lo, r.hi);
 }
 
 void llmc_op_norm(const llmc_worker *w, llmc_norm_fn *fn, float *x, const float *o, const float *weight, const float *bias, float *y,
                   llmc_q8 out, int32_t n, int32_t ldx, int32_t ldo, int32_t ldy, float eps, float alpha, int32_t tokens) {
-  range r = share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
+  llmc_range r = llmc_share(w, out.qa ? llmc_padded_rows(tokens) : tokens);
   if (r.lo < r.hi) fn(x, o, weight, bias, y, out.qa, out.da, out.sa, NULL, n, ldx, ldo, ldy, eps, alpha, tokens, r.lo, r.hi);
 }
 
 void llmc_op_head_norm(const llmc_worker *w, llmc_head_norm_fn *fn, float *x, const float *weight, int32_t heads, int32_t ldx, float eps,
                        int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(x, weight, heads, ldx, eps, r.lo, r.hi);
 }
 
 void llmc_op_rope_table(const llmc_worker *w, llmc_rope_table_fn *fn, const int32_t *positions, const float *freqs, float *table,
                         int32_t half, float scale, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(positions, freqs, table, half, scale, r.lo, r.hi);
 }
 
 void llmc_op_rope(const llmc_worker *w, llmc_rope_fn *fn, float *x, const float *table, int32_t heads, int32_t ldx, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(x, table, heads, ldx, r.lo, r.hi);
 }
 
 void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(x, n, ldx, cap, r.lo, r.hi);
 }
 
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count) {
-  range r = share(w, count);
+  llmc_range r = llmc_share(w, count);
   for (int32_t i = r.lo; i < r.hi; i++) memcpy(y + (int64_t)i * ld, x + (int64_t)rows[i] * ld, (size_t)ld * sizeof *y);
 }
 
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) memcpy(y + (int64_t)r.lo * ld, x + (int64_t)r.lo * ld, (size_t)(r.hi - r.lo) * (size_t)ld * sizeof *y);
 }
 
@@ -144,7 +133,7 @@ void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_
   uint8_t *kv = s->caches[c.group].pool + c.layer_offset;
   for (int32_t i = 0; i < s->n_seqs; i++) {
     int32_t first = s->sequence_start[i];
-    range r = share(w, s->sequence_start[i + 1] - first);
+    llmc_range r = llmc_share(w, s->sequence_start[i + 1] - first);
     if (r.lo < r.hi)
       fn(k, v, table, kv, pages_of(s, c, i), s->positions, c.kv_heads, ldk, ldv, c.page_bytes, first + r.lo, first + r.hi);
   }

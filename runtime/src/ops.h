@@ -8,6 +8,14 @@
 
 #include "../include/llmc_plan.h"
 
+/* Things [lo, hi) of an op. */
+typedef struct llmc_range { int32_t lo, hi; } llmc_range;
+
+/* This worker's part of `count` things. */
+static inline llmc_range llmc_share(const llmc_worker *w, int32_t count) {
+  return (llmc_range){(int32_t)((int64_t)count * w->index / w->count), (int32_t)((int64_t)count * (w->index + 1) / w->count)};
+}
+
 /* Quantised activations of [tokens][k]: token tile of width P starting at token t0 lies at qa + t0*k, da + t0*k/32, sa + t0*k/16. */
 typedef struct llmc_q8 {
   int8_t *qa; /* codes, [tile][k/32][P][32] */
@@ -61,8 +69,8 @@ typedef struct llmc_activations {
 void llmc_op_embed(const llmc_worker *w, llmc_embed_fn *fn, const uint8_t *table, const int32_t *ids, float *y, int32_t k, int32_t ldy,
                    float scale, int32_t tokens);
 
-/* One worker's piece of a linear: row tiles [lo, hi) for all tokens. Other ops are made of it. */
-void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, int32_t lo, int32_t hi);
+/* One worker's piece of a linear: some row tiles for all tokens. Other ops are made of it. */
+void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, llmc_range tiles);
 
 /* All parts under one launch: the workers share the tiles of all of them. */
 void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale);

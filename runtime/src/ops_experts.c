@@ -4,17 +4,11 @@
 
 enum { WIDEST = 16 }; /* tokens of the widest token tile */
 
-typedef struct range { int32_t lo, hi; } range;
-
 static int32_t within(int64_t x, int32_t limit) { return x < 0 ? 0 : x > limit ? limit : (int32_t)x; }
-
-static range share(const llmc_worker *w, int32_t count) {
-  return (range){(int32_t)((int64_t)count * w->index / w->count), (int32_t)((int64_t)count * (w->index + 1) / w->count)};
-}
 
 void llmc_op_router(const llmc_worker *w, llmc_router_fn *fn, const float *logits, int32_t *ids, float *weights, int32_t n, int32_t used,
                     int32_t ld, int32_t ldo, float scale, int32_t tokens) {
-  range r = share(w, tokens);
+  llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) fn(logits, ids, weights, n, used, ld, ldo, scale, r.lo, r.hi);
 }
 
@@ -58,7 +52,7 @@ static llmc_q8 q8_row(llmc_q8 q, int32_t row, int32_t k) {
 }
 
 /* Rows [lo, hi) of a group: copies of its tokens' rows of x, in the form its products read; zeros after the last. */
-static void gather_group(const llmc_experts *e, int32_t first, int32_t count, const int32_t *source, range r) {
+static void gather_group(const llmc_experts *e, int32_t first, int32_t count, const int32_t *source, llmc_range r) {
   if (e->quantize) {
     llmc_q8 q = q8_row(e->rows_q8, first, e->hidden);
     e->quantize(e->x, NULL, NULL, NULL, NULL, q.qa, q.da, q.sa, source + first, e->hidden, e->ld_hidden, 0, 0, 0.0f, 0.0f, count, r.lo,
@@ -76,36 +70,37 @@ static void gather_group(const llmc_experts *e, int32_t first, int32_t count, co
 static void gather(const llmc_worker *w, const llmc_experts *e, const llmc_expert_groups *g) {
   int32_t total = 0, before = 0;
   for (int32_t i = 0; i < *g->n; i++) total += llmc_padded_rows(g->count[g->expert[i]]);
-  range mine = share(w, total);
+  llmc_range mine = llmc_share(w, total);
   for (int32_t i = 0; i < *g->n; i++) {
     int32_t expert = g->expert[i], rows = llmc_padded_rows(g->count[expert]);
-    range r = {within(mine.lo - before, rows), within(mine.hi - before, rows)};
+    llmc_range r = {within(mine.lo - before, rows), within(mine.hi - before, rows)};
     if (r.lo < r.hi) gather_group(e, g->first[expert], g->count[expert], g->source, r);
     before += rows;
   }
 }
 
 /* One product of one expert over its rows and row tiles [lo, hi): from `in` to y, both at the expert's first row. */
-static void product(const llmc_expert_matrix *m, int32_t expert, const llmc_activations *in, float *y, int32_t ldy, range tiles) {
+static void product(const llmc_expert_matrix *m, int32_t expert, const llmc_activations *in, float *y, int32_t ldy, llmc_range tiles) {
   llmc_linear part = {m->kernels, m->w + expert * m->bytes, NULL, y, m->tiles, ldy};
-  llmc_linear_tiles(&part, in, 1.0f, tiles.lo, tiles.hi);
+  llmc_linear_tiles(&part, in, 1.0f, tiles);
 }
 
 /* silu(gate) * up for the columns of row tiles [lo, hi), by token tile: inside one, blocks of 32 columns lie one after the other. */
-static void activate(const llmc_experts *e, int32_t first, int32_t count, range tiles) {
+static void activate(const llmc_experts *e, int32_t first, int32_t count, llmc_range tiles) {
   int32_t column = 16 * tiles.lo, n = 16 * (tiles.hi - tiles.lo), ld = e->ld_intermediate;
   for (int32_t t = 0; t < count; t += WIDEST) {
     int32_t tokens = count - t < WIDEST ? count - t : WIDEST, width = llmc_padded_rows(tokens);
     int64_t at = (int64_t)(first + t) * ld + column;
     llmc_q8 q = q8_row(e->gated_q8, first + t, e->intermediate);
     if (q.qa) q = (llmc_q8){q.qa + column * width, q.da + column / 32 * width, q.sa + column / 16 * width};
-    e->silu_mul(e->gate + at, e->up + at, e->gated ? e->gated + at : NULL, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
+    float *y = e->gated ? e->gated + at : NULL;
+    e->silu_mul(e->gate + at, e->up + at, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
   }
 }
 
-static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, range pairs) {
+static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, llmc_range pairs) {
   int32_t first = g->first[expert], count = g->count[expert], all = e->gate_w.tiles;
-  range tiles = {2 * pairs.lo, 2 * pairs.hi < all ? 2 * pairs.hi : all};
+  llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < all ? 2 * pairs.hi : all};
   int64_t out = (int64_t)first * e->ld_intermediate;
   llmc_activations in = {.x = e->rows + (int64_t)first * e->ld_hidden, .ldx = e->ld_hidden, .k = e->hidden, .tokens = count};
   if (e->quantize) in.q8 = q8_row(e->rows_q8, first, e->hidden);
@@ -114,7 +109,7 @@ static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int3
   activate(e, first, count, tiles);
 }
 
-static void down(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, range tiles) {
+static void down(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, llmc_range tiles) {
   int32_t first = g->first[expert];
   llmc_activations in = {.ldx = e->ld_intermediate, .k = e->intermediate, .tokens = g->count[expert]};
   if (e->gated) in.x = e->gated + (int64_t)first * e->ld_intermediate;
@@ -122,7 +117,7 @@ static void down(const llmc_experts *e, const llmc_expert_groups *g, int32_t exp
   product(&e->down_w, expert, &in, e->rows + (int64_t)first * e->ld_hidden, e->ld_hidden, tiles);
 }
 
-typedef void stage(const llmc_experts *, const llmc_expert_groups *, int32_t expert, range);
+typedef void stage(const llmc_experts *, const llmc_expert_groups *, int32_t expert, llmc_range);
 
 /* Deals `pieces` of each group to the workers. A piece costs as many units as its group has padded rows; a worker takes those that
 ** start inside its share of all units, which are consecutive. */
@@ -132,7 +127,7 @@ static void deal(const llmc_worker *w, const llmc_experts *e, const llmc_expert_
   int64_t lo = total * w->index / w->count, hi = total * (w->index + 1) / w->count;
   for (int32_t i = 0; i < *g->n; i++) {
     int32_t cost = llmc_padded_rows(g->count[g->expert[i]]);
-    range mine = {within((lo - before + cost - 1) / cost, pieces), within((hi - before + cost - 1) / cost, pieces)};
+    llmc_range mine = {within((lo - before + cost - 1) / cost, pieces), within((hi - before + cost - 1) / cost, pieces)};
     if (mine.lo < mine.hi) work(e, g, g->expert[i], mine);
     before += (int64_t)pieces * cost;
   }
@@ -148,7 +143,7 @@ void llmc_op_experts(llmc_worker *w, const llmc_experts *e) {
   llmc_barrier(w);
   deal(w, e, &g, e->down_w.tiles, down);
   llmc_barrier(w);
-  range r = share(w, e->tokens);
+  llmc_range r = llmc_share(w, e->tokens);
   if (r.lo < r.hi)
     e->sum(e->rows, g.place, e->weights, e->y, e->hidden, e->used, e->ld_hidden, e->ld_slots, e->ld_hidden, r.lo, r.hi);
 }
