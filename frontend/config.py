@@ -32,6 +32,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "context": ("context_length", "max_position_embeddings"),
     "norm_eps": ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
     "layer_norm_eps": ("attention.layer_norm_epsilon", "layer_norm_eps"),
+    "window": ("attention.sliding_window", "sliding_window"),
     "experts": ("expert_count", "num_local_experts"),
     "attention_scale": ("attention.scale", "attention_multiplier"),
     "embedding_scale": ("embedding_scale", "embedding_multiplier"),
@@ -86,7 +87,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
         rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
     else:
         rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context)
-        _refuse_variants(checkpoint, context)
+        _refuse_variants(checkpoint)
     return Config(
         hidden=hidden,
         intermediate=keys.of_layers("intermediate", layers),
@@ -104,13 +105,13 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,
         experts=read_experts(keys, layers),
-        **(_gguf_options(keys, layers, context) if keys.gguf else {}),
+        **(_gguf_options(keys, layers, context) if keys.gguf else {"window": _huggingface_window(checkpoint, context)}),
     )
 
 
 def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:
     """Windows and caps. A window of the whole context is none."""
-    window = keys.integer("attention.sliding_window", low=0, high=MAX_LENGTH, default=0)
+    window = keys.integer("window", low=0, high=MAX_LENGTH, default=0)
     return {
         "window": window if window < context else 0,
         "local_layers": keys.pattern("attention.sliding_window_pattern", layers),
@@ -229,18 +230,27 @@ def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
     )
 
 
-def _refuse_variants(checkpoint: Checkpoint, context: int) -> None:
+def _huggingface_window(checkpoint: Checkpoint, context: int) -> int:
+    """The window of every layer, 0 for none. Families that have one in some layers only are refused."""
+    mistral = checkpoint.architecture.startswith("Mistral")
+    window = checkpoint.integer("sliding_window", 0, MAX_LENGTH, 0)
+    if mistral and "sliding_window" not in checkpoint.keys:
+        window = MISTRAL_WINDOW
+    if window >= context or not checkpoint.flag("use_sliding_window", True):
+        return 0
+    if window and not mistral:
+        raise UnsupportedModelError(
+            f"{checkpoint.key_file}: sliding_window is {window}, below max_position_embeddings {context}; "
+            f"llmc compiles {checkpoint.architecture} without windows"
+        )
+    return window
+
+
+def _refuse_variants(checkpoint: Checkpoint) -> None:
     """What config.json may ask for and GGUF has no key for, or another architecture."""
     file, activation = checkpoint.key_file, checkpoint.string("hidden_act", "silu")
     if activation not in ACTIVATIONS:
         raise UnsupportedModelError(f"{file}: hidden_act is {quoted(activation)}; llmc can compile {', '.join(ACTIVATIONS)}")
-    window = checkpoint.integer("sliding_window", 0, MAX_LENGTH, 0)
-    if checkpoint.architecture.startswith("Mistral") and "sliding_window" not in checkpoint.keys:
-        window = MISTRAL_WINDOW
-    if 0 < window < context and checkpoint.flag("use_sliding_window", True):
-        raise UnsupportedModelError(
-            f"{file}: sliding_window is {window}, below max_position_embeddings {context}; llmc cannot compile windows yet"
-        )
     for i, kind in enumerate(checkpoint.strings("layer_types", ())):
         if kind != "full_attention":
             raise UnsupportedModelError(f"{file}: layer_types is {quoted(kind)} for layer {i}; llmc can compile full_attention")

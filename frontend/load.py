@@ -123,7 +123,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
     _refuse_unused(w, config)
     if config.window and not s.windowed:
-        key = Keys(checkpoint).name("attention.sliding_window")
+        key = Keys(checkpoint).name("window")
         raise UnsupportedModelError(f"{key} is {config.window}; llmc compiles {architecture.gguf} without windows")
     return b.graph(logits, s.kv)
 

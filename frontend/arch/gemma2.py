@@ -27,7 +27,7 @@ def adapt(config: Config, keys: Keys) -> Config:
     """Embeddings are scaled; window and caps must be stated."""
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         keys.number(key, low=1e-3, high=1e6)
-    keys.integer("attention.sliding_window")
+    keys.integer("window")
     scale = (config.hidden / config.heads if config.layers == LAYERS_27B else config.head_dim) ** -0.5
     return replace(config, embedding_scale=math.sqrt(config.hidden), attention_scale=scale)
 

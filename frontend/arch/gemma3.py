@@ -27,7 +27,7 @@ def block(s: Step, x: Value, w: Weights) -> Value:
 
 def adapt(config: Config, keys: Keys) -> Config:
     """Embeddings are scaled; the window must be stated."""
-    keys.integer("attention.sliding_window")
+    keys.integer("window")
     scale = (config.hidden / config.heads if config.layers == LAYERS_27B else config.head_dim) ** -0.5
     base = config.local_rope_base or LOCAL_ROPE_BASE
     return replace(config, embedding_scale=math.sqrt(config.hidden), attention_scale=scale, local_rope_base=base)

@@ -10,10 +10,15 @@ from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
 
-def block(s: Step, x: Value, w: Weights) -> Value:
+def block(s: Step, x: Value, w: Weights, *, local: bool = False) -> Value:
     """x: [T, hidden] -> [T, hidden]."""
-    x = residual(s, x, attention(s, rms_norm(s, x, w.vector("attn.norm", s.config.hidden)), w))
+    x = residual(s, x, attention(s, rms_norm(s, x, w.vector("attn.norm", s.config.hidden)), w, local=local))
     return residual(s, x, feed_forward(s, rms_norm(s, x, w.vector("ffn.norm", s.config.hidden)), w))
+
+
+def windowed_block(s: Step, x: Value, w: Weights) -> Value:
+    """The same with the config's window, if it has one, in every layer, as the first Mistral has it."""
+    return block(s, x, w, local=True)
 
 
 LLAMA = Architecture(
@@ -21,7 +26,7 @@ LLAMA = Architecture(
     papers="arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825, arXiv:2401.04088",
     weights={**DECODER, **biases(*ATTENTION, *FEED_FORWARD)},
     rope="interleaved",  # GGUF permutes the rows of q and k
-    block=block,
+    block=windowed_block,
     hf=("LlamaForCausalLM", "MistralForCausalLM"),
     hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
     experts=EXPERTS,

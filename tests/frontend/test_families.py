@@ -100,5 +100,5 @@ def test_the_pattern_of_windows_is_a_period_or_stated_layer_by_layer() -> None:
 
 
 def test_a_window_in_a_family_without_windows_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match="llama.attention.sliding_window is 8"):
-        decoder("llama", **{"attention.sliding_window": 8})
+    with pytest.raises(UnsupportedModelError, match="qwen2.attention.sliding_window is 8"):
+        decoder("qwen2", **{"attention.sliding_window": 8})

@@ -94,7 +94,6 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
         ({"quantization_config": {"quant_method": "bitsandbytes", "bits": 4}}, "bitsandbytes"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"sliding_window": 32}, "sliding_window"),
-        ({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 32768}, "sliding_window is 4096"),
         ({"layer_types": ["chunked_attention"]}, "layer_types"),
         ({"num_local_experts": 8}, "num_local_experts"),
         ({"head_dim": 5}, "head_dim"),
@@ -104,6 +103,15 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_compiled_is_named(tmp_path: Path, changes: dict[str, Any], word: str) -> None:
     assert word in refusal(tmp_path / "m", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "window"),
+    [({}, 4096), ({"sliding_window": 32}, 32), ({"sliding_window": None}, 0), ({"use_sliding_window": False}, 0)],
+)
+def test_a_mistral_has_a_window_unless_it_says_otherwise(tmp_path: Path, changes: dict[str, Any], window: int) -> None:
+    mistral = {**CONFIG, "architectures": ["MistralForCausalLM"], "max_position_embeddings": 32768, **changes}
+    assert read_config(read_huggingface(write_directory(tmp_path / "m", mistral, TENSORS))).window == window
 
 
 @pytest.mark.parametrize(
