@@ -16,6 +16,7 @@ from llmc.frontend.gguf import read_gguf
 from llmc.frontend.load import build, open_model
 from llmc.ir.graph import Graph, Node
 from llmc.ir.interpret import KvState, WeightData, interpret
+from llmc.ir.types import f32, i32
 from llmc.passes.pipeline import optimize
 
 
@@ -54,6 +55,13 @@ def test_the_graph_computes_what_transformers_does(shared: Path, fixture: str) -
     inputs = {"tokens": ids, "positions": at, "rows": at, "cache": KvState()}
     for graph in (model.graph, optimize(model.graph, "f32")):
         assert np.abs(interpret(graph, inputs, weight)[0] - logits).max() < 1e-4
+
+
+def test_routing_and_experts_of_the_last_layer_are_for_the_rows_wanted(mixtral: Checkpoint) -> None:
+    graph = optimize(graph_of(mixtral), "int8")
+    routers, experts = graph.of_kind("router"), graph.of_kind("experts")
+    assert [node.outputs[0].type for node in routers] == [i32("T", 2), i32("R", 2)]
+    assert [node.output.type for node in experts] == [f32("T", 128), f32("R", 128)]
 
 
 def test_a_family_says_whether_weights_sum_to_one_unless_the_file_does(mixtral: Checkpoint) -> None:
