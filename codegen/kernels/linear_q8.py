@@ -27,6 +27,13 @@ from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 _UNITS = 8  # whose sums are prepared together
+_CACHE_LINE = 64  # bytes
+
+# Decoding reads all weights from memory, and the processor's own prefetch stops at each 4 KiB. Synthetic 1B Q4_K_M, tokens per second
+# with 1 and 2 threads: nothing 10.9 19.9, 1 KiB ahead 12.9 23.4, 2 KiB 14.5 26.5, 4 KiB 15.5 27.4, 8 KiB 15.4 26, 32 KiB 15.0 20.
+_PREFETCH_BYTES = 6144
+_PREFETCH_TOKENS = 8  # token tiles of more are bound by arithmetic
+
 _TOGETHER = 4  # chains of dot products that are interleaved; 8 need more registers than there are
 
 
@@ -166,6 +173,7 @@ class _Q8:
         activations = let(self.at(column))
         words = let(activations * i64(DOTS))
         per = DOTS // self.halves
+        self.prefetch(vectors[0].rows, unit)
         for v, block in enumerate(vectors):
             codes = dot_operands(self.format, self.isa, block.rows.dots(unit))
             groups = []
@@ -176,6 +184,15 @@ class _Q8:
             for first in range(0, self.tokens, _TOGETHER):  # tokens outside: the other way round is 10 % slower for two groups
                 for group in groups:
                     self.group(v, group, activations, range(first, min(first + _TOGETHER, self.tokens)))
+
+    def prefetch(self, rows: Rows, unit: Expr) -> None:
+        """Asks for a unit's share of bytes, some way ahead: what lies there is this matrix, row tile after row tile."""
+        if self.width > _PREFETCH_TOKENS:
+            return
+        share = -(-self.layout.nbytes // self.layout.units)
+        ahead = let(rows.start + i64(unit) * i64(share) + i64(_PREFETCH_BYTES))
+        for at in range(0, share, _CACHE_LINE):
+            tir.prefetch(self.p.w, ahead + i64(at))
 
     def group(self, v: int, group: _Group, activations: Expr, tokens: range) -> None:
         """Adds a group of columns for vector `v` of rows and some tokens."""
