@@ -22,6 +22,7 @@ from llmc.frontend.checkpoint import Bytes, Tensor, quoted
 from llmc.frontend.json_file import json_kind
 from llmc.frontend.quant._groups import BITS, group_format
 from llmc.frontend.safetensors import Stored
+from llmc.ir.quant import BlockFormat
 
 CONFIG: Final = "config.json: quantization_config"
 BESIDE: Final = "quantize_config.json"
@@ -53,7 +54,13 @@ class Grouped:
     tensor: Tensor
     quantization: Quantization
     parts: Mapping[str, Stored]
-    group: int  # columns
+
+    def assemble(self, read: Read) -> Bytes:
+        """The blocks of the weight, row after row: u8 [N * row_bytes]."""
+        scales = read(self.parts["scales"]).view("<f2").reshape(self.parts["scales"].shape).T
+        has_zeros = isinstance(self.tensor.format, BlockFormat) and self.tensor.format.min is not None
+        zeros = _zeros(self.parts, self.quantization, read).T if has_zeros else None
+        return blocks(self.tensor, scales, zeros, lambda lo, hi: _codes(self, read, lo, hi))
 
 
 def read_quantization(config: Any, beside: Mapping[str, Any]) -> Quantization:
@@ -65,7 +72,7 @@ def read_quantization(config: Any, beside: Mapping[str, Any]) -> Quantization:
         raise MalformedFileError(f"{CONFIG} is {json_kind(config)}, expected an object")
     method = config.get("quant_method")
     if method not in ("gptq", "awq"):
-        hint = "llmc compiles F32, F16, BF16, GPTQ and AWQ directories, and GGUF files"
+        hint = "llmc compiles F32, F16, BF16, GPTQ, AWQ and compressed-tensors directories, and GGUF files"
         raise UnsupportedModelError(f"{CONFIG} quant_method is {quoted(str(method))}, which llmc cannot compile", hint=hint)
     for key in ("bits", "group_size"):
         if key in beside and beside[key] != config.get(key):
@@ -75,9 +82,9 @@ def read_quantization(config: Any, beside: Mapping[str, Any]) -> Quantization:
 
 def _bits(config: Mapping[str, Any], method: str) -> int:
     bits, known = config.get("bits"), BITS if method == "gptq" else (4,)
-    if isinstance(bits, bool) or bits not in known:
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits not in known:
         raise MalformedFileError(f"{CONFIG} bits is {bits!r:.30}, expected {' or '.join(map(str, known))} for {method}")
-    return int(bits)
+    return bits
 
 
 def _group(config: Mapping[str, Any]) -> int:
@@ -136,7 +143,7 @@ def understand(name: str, parts: Mapping[str, Stored], q: Quantization, read: Re
     fmt = group_format(q.bits, min(group & -group, MAX_BLOCK), bool((zeros != 1 << (q.bits - 1)).any()))
     weight = parts["qweight"]
     tensor = Tensor(f"{name}.weight", fmt, (n, k), weight.file, weight.offset, n * fmt.row_bytes(k))
-    return Grouped(tensor, q, parts, group)
+    return Grouped(tensor, q, parts)
 
 
 def _check_shapes(name: str, parts: Mapping[str, Stored], q: Quantization, n: int, k: int, group: int) -> None:
@@ -170,10 +177,10 @@ def _zeros(parts: Mapping[str, Stored], q: Quantization, read: Read) -> NDArray[
     packed = read(parts["qzeros"]).reshape(parts["qzeros"].shape[0], -1)
     if q.method == "awq":
         return _awq_columns(packed.view("<u4")).astype(np.uint16)
-    return _stream(packed, q.bits).astype(np.uint16) + np.uint16(q.v1)
+    return stream(packed, q.bits).astype(np.uint16) + np.uint16(q.v1)
 
 
-def _stream(packed: Bytes, bits: int) -> Bytes:
+def stream(packed: Bytes, bits: int) -> Bytes:
     """u8 [rows, bytes], codes one after the other from the low bits up -> u8 [rows, codes]."""
     digits = np.unpackbits(packed, axis=1, bitorder="little").reshape(len(packed), -1, bits)
     return np.packbits(digits, axis=2, bitorder="little")[:, :, 0]
@@ -187,23 +194,27 @@ def _awq_columns(words: NDArray[np.uint32]) -> Bytes:
     return columns.reshape(len(words), -1)
 
 
-def assemble(g: Grouped, read: Read) -> Bytes:
-    """The blocks of the weight, row after row: u8 [N * row_bytes]."""
-    n, k = g.tensor.shape
-    fmt, repeat = g.tensor.format, g.group // g.tensor.format.weights
+def blocks(
+    tensor: Tensor, scales: NDArray[np.float16], zeros: NDArray[np.uint16] | None, codes: Callable[[int, int], Bytes]
+) -> Bytes:
+    """The blocks of a weight, row after row: u8 [N * row_bytes].
+
+    scales and zeros [N, groups]; codes(lo, hi) are those of rows [lo, hi) as group_format stores them, in any shape.
+    """
+    (n, k), fmt = tensor.shape, tensor.format
     count = k // fmt.weights
-    blocks = np.empty((n, count, fmt.row_bytes(k) // count), np.uint8)
-    scales = read(g.parts["scales"]).view("<f2").reshape(-1, n).T.repeat(repeat, 1)
-    blocks[:, :, 0:2] = scales[:, :, None].view(np.uint8)
+    repeat = count // scales.shape[1]
+    out = np.empty((n, count, fmt.row_bytes(k) // count), np.uint8)
+    out[:, :, 0:2] = scales.repeat(repeat, 1)[:, :, None].view(np.uint8)
     at = 2
-    if fmt.name.endswith("_zero"):
-        blocks[:, :, 2:4] = blocks[:, :, 0:2]
-        blocks[:, :, 4] = _zeros(g.parts, g.quantization, read).T.repeat(repeat, 1)
+    if zeros is not None:
+        out[:, :, 2:4] = out[:, :, 0:2]
+        out[:, :, 4] = zeros.repeat(repeat, 1)
         at = 5
     for lo in range(0, n, CHUNK_ROWS):
         hi = min(lo + CHUNK_ROWS, n)
-        blocks[lo:hi, :, at:] = _codes(g, read, lo, hi).reshape(hi - lo, count, -1)
-    return blocks.reshape(-1)
+        out[lo:hi, :, at:] = codes(lo, hi).reshape(hi - lo, count, -1)
+    return out.reshape(-1)
 
 
 def _codes(g: Grouped, read: Read, lo: int, hi: int) -> Bytes:
@@ -212,10 +223,10 @@ def _codes(g: Grouped, read: Read, lo: int, hi: int) -> Bytes:
     if g.quantization.method == "awq":
         nibbles = _awq_columns(words[:, lo // 8 : hi // 8]).T.reshape(hi - lo, -1, 2)
         return nibbles[:, :, 0] | nibbles[:, :, 1] << np.uint8(4)
-    stream = np.ascontiguousarray(words[:, lo:hi].T).view(np.uint8)
+    packed = np.ascontiguousarray(words[:, lo:hi].T).view(np.uint8)
     if bits != 3:
-        return stream  # as it is
-    codes = _stream(stream, 3).reshape(-1, g.tensor.format.weights)
+        return packed  # as it is
+    codes = stream(packed, 3).reshape(-1, g.tensor.format.weights)
     low, high = (np.unpackbits(codes[:, :, None], axis=2, bitorder="little", count=3)[:, :, part] for part in (slice(0, 2), 2))
-    packed = [np.packbits(plane.reshape(len(codes), -1), axis=1, bitorder="little") for plane in (low, high)]
-    return np.concatenate(packed, axis=1)
+    planes = [np.packbits(plane.reshape(len(codes), -1), axis=1, bitorder="little") for plane in (low, high)]
+    return np.concatenate(planes, axis=1)

@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend import group_quantization
+from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
-from llmc.frontend.group_quantization import Grouped, Quantization, find_linears, read_quantization, understand
+from llmc.frontend.compressed_tensors import Compressed
+from llmc.frontend.group_quantization import Grouped
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
 from llmc.frontend.safetensors import Shard, Stored, read_shard
@@ -41,6 +42,9 @@ PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB
 BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq")  # computed from the config; old files store it beside the weights
 
 
+Linear = Grouped | Compressed
+
+
 class HuggingFace(Checkpoint):
     """A model directory. `config` is config.json, parsed."""
 
@@ -50,7 +54,7 @@ class HuggingFace(Checkpoint):
 
     def __init__(
         self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor],
-        grouped: Mapping[str, Grouped],
+        grouped: Mapping[str, Linear],
     ) -> None:  # fmt: skip
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
@@ -62,7 +66,7 @@ class HuggingFace(Checkpoint):
     def data(self, name: str) -> Bytes:
         """The bytes of a tensor: as they are stored, or the blocks of a quantised linear, put together."""
         if name in self.grouped:
-            return group_quantization.assemble(self.grouped[name], self._stored)
+            return self.grouped[name].assemble(self._stored)
         return super().data(name)
 
     def release(self, name: str) -> None:
@@ -93,35 +97,35 @@ def read_huggingface(folder: Path) -> HuggingFace:
     """
     config = read_json(folder / CONFIG, MAX_CONFIG)
     _refuse_remote_code(config)
-    quantization = _quantization(folder, config)
     shards = _read_shards(folder)
     stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
     tied = config.get("tie_word_embeddings", False) is True
     stored = {name: t for name, t in stored.items() if not (tied and name.startswith("lm_head."))}
-    grouped = _linears(stored, quantization, shards) if quantization else {}
+    grouped = _linears(folder, config[QUANTIZATION], stored, shards) if config.get(QUANTIZATION) is not None else {}
     parts = {t.name for g in grouped.values() for t in g.parts.values()}
     tensors = {name: _tensor(shards[t.file], t) for name, t in stored.items() if name not in parts}
     tensors |= {name: g.tensor for name, g in grouped.items()}
     return HuggingFace(folder, shards, config, tensors, grouped)
 
 
-def _quantization(folder: Path, config: Mapping[str, Any]) -> Quantization | None:
-    """How weights are quantised; None where they are not."""
-    if config.get(QUANTIZATION) is None:
-        return None
-    beside = folder / group_quantization.BESIDE
-    return read_quantization(config[QUANTIZATION], read_json(beside, MAX_CONFIG) if beside.exists() else {})
-
-
-def _linears(stored: Mapping[str, Stored], quantization: Quantization, shards: Sequence[Shard]) -> dict[str, Grouped]:
+def _linears(folder: Path, quantization: Any, stored: Mapping[str, Stored], shards: Sequence[Shard]) -> dict[str, Linear]:
     """The quantised linears by the name of their weight. Raises MalformedFileError where there is none."""
 
     def read(t: Stored) -> Bytes:
         return np.frombuffer(shards[t.file].data, np.uint8, t.nbytes, t.offset)
 
-    found = {f"{name}.weight": understand(name, parts, quantization, read) for name, parts in find_linears(stored).items()}
+    found: dict[str, Linear] = {}
+    if isinstance(quantization, dict) and quantization.get("quant_method") == "compressed-tensors":
+        scheme = compressed_tensors.read_scheme(quantization)
+        for name, parts in compressed_tensors.find_linears(stored, scheme).items():
+            found[f"{name}.weight"] = compressed_tensors.understand(name, parts, scheme, read)
+    else:
+        beside = folder / group_quantization.BESIDE
+        q = group_quantization.read_quantization(quantization, read_json(beside, MAX_CONFIG) if beside.exists() else {})
+        for name, parts in group_quantization.find_linears(stored).items():
+            found[f"{name}.weight"] = group_quantization.understand(name, parts, q, read)
     if not found:
-        raise MalformedFileError(f"{CONFIG}: {QUANTIZATION} is there, but no tensor is quantised (called qweight)")
+        raise MalformedFileError(f"{CONFIG}: {QUANTIZATION} is there, but no tensor is quantised")
     return found
 
 

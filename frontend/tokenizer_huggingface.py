@@ -90,7 +90,7 @@ def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size:
     return Vocabulary(
         "bpe", texts, attributes, roles,
         add_bos=bool(t.before), add_eos=bool(t.after), add_space_prefix=False, clean_spaces=False,
-        pre=t.pre, merges=list(t.merges), **_strips(added),
+        pre=t.pre, merges=list(t.merges), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabu
     return Vocabulary(
         "spm", texts, attributes, roles,
         add_bos=add_bos, add_eos=add_eos, add_space_prefix=_flag(config, "add_prefix_space", model.add_space_prefix),
-        clean_spaces=False, scores=scores, **_strips(added),
+        clean_spaces=False, scores=scores, strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
 
 
@@ -147,11 +147,8 @@ def _mark_added(attributes: Attributes, added: Sequence[AddedToken]) -> None:
         attributes[token.id] = Attribute.CONTROL if token.special else Attribute.USER_DEFINED
 
 
-def _strips(added: Sequence[AddedToken]) -> dict[str, frozenset[int]]:
-    return {
-        "strip_left": frozenset(token.id for token in added if token.strip_left),
-        "strip_right": frozenset(token.id for token in added if token.strip_right),
-    }
+def _strip(added: Sequence[AddedToken], side: str) -> frozenset[int]:
+    return frozenset(token.id for token in added if (token.strip_left if side == "left" else token.strip_right))
 
 
 def _roles(folder: Path, config: Mapping[str, Any], texts: Sequence[str]) -> dict[str, int]:

@@ -222,7 +222,7 @@ def _cuts(part: Mapping[str, Any]) -> list[str]:
     if kind != "Split":
         raise _unknown_pre(f"pre_tokenizer {quoted(kind)}")
     pattern = part.get("pattern")
-    regex = pattern.get("Regex") if isinstance(pattern, dict) else None
+    regex: Any = pattern.get("Regex") if isinstance(pattern, dict) else None
     if not isinstance(regex, str) or regex not in REGEXES:
         raise _unknown_pre(f"pre_tokenizer Split by {quoted(str(pattern), 200)}")
     behavior, invert = part.get("behavior"), _flag(part, "invert")
@@ -254,7 +254,8 @@ def _around(post_processor: Any) -> tuple[list[int], list[int]]:
 
 def _special_ids(item: Any, tokens: Mapping[str, Any]) -> list[int]:
     special = item.get("SpecialToken") if isinstance(item, dict) else None
-    token = tokens.get(special.get("id")) if isinstance(special, dict) and isinstance(special.get("id"), str) else None
+    name = special.get("id") if isinstance(special, dict) else None
+    token = tokens.get(name) if isinstance(name, str) else None
     ids = token.get("ids") if isinstance(token, dict) else None
     if not isinstance(ids, list) or not all(_is_id(i) for i in ids):
         raise MalformedFileError(f"{NAME}: post_processor.single holds {quoted(str(item))}, which is no special token")

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-DTYPES = {"float32": "F32", "float16": "F16", "int32": "I32", "uint8": "U8"}
+DTYPES = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int8": "I8", "uint8": "U8"}
 
 
 def header(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

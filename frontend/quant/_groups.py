@@ -6,13 +6,14 @@ Where every zero point of a tensor is the middle of the range, none is stored. C
 from functools import cache
 from types import SimpleNamespace
 
-from llmc.ir.quant import BlockFormat, Field, IntCodes, Min, Parts, joined
+from llmc.ir.quant import BlockFormat, Bytes, Field, IntCodes, Min, Parts, joined
 
 BITS = (2, 3, 4, 8)
 
 
-def _codes(b: SimpleNamespace) -> SimpleNamespace:
-    return joined(b.low, b.high, 2) if hasattr(b, "high") else b.q
+def _codes(b: SimpleNamespace) -> Bytes:
+    codes: Bytes = joined(b.low, b.high, 2) if hasattr(b, "high") else b.q
+    return codes
 
 
 def _centred(b: SimpleNamespace) -> Parts:
