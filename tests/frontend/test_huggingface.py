@@ -188,3 +188,18 @@ def test_llama3_keeps_fast_pairs_and_squeezes_slow_ones() -> None:
         expected.append(frequency if length < 8192 / 4.0 else frequency / 8 if length > 8192 / 1.0 else mixed)
     assert scale == 1.0 and len({*expected}) == 64
     np.testing.assert_allclose(values, expected, rtol=2**-22)
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_yarn_ramps_as_transformers_does(truncate: bool) -> None:
+    """_compute_yarn_parameters of modeling_rope_utils, in double precision."""
+    dims, base, factor, original = 64, 1e6, 4.0, 4096
+    scaling = RopeScaling("yarn", factor, original, beta_fast=32.0, beta_slow=1.0, magnitude=0.9, truncate=truncate)
+    values, scale = frequencies(dims, base, scaling)
+    low, high = (dims * math.log(original / (beta * 2 * math.pi)) / (2 * math.log(base)) for beta in (32.0, 1.0))
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    plain = base ** (-np.arange(0, dims, 2) / dims)
+    keep = 1 - np.clip((np.arange(dims // 2) - max(low, 0)) / (min(high, dims - 1) - max(low, 0)), 0, 1)
+    np.testing.assert_allclose(values, plain / factor * (1 - keep) + plain * keep, rtol=1e-6)
+    assert scale == np.float32(0.9)
