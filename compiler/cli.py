@@ -44,7 +44,7 @@ def compile_command(
     model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, cc: str | None, pre: str | None,
     as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
-    """Compile the checkpoint MODEL into an artifact."""
+    """Compile MODEL, a GGUF file or a Hugging Face directory, into an artifact."""
     from llmc import progress
 
     name = model.resolve().name if model.name in ("", "..") else model.name if model.is_dir() else model.stem
