@@ -139,6 +139,9 @@ def store(memory: View, at: Expr, value: Expr) -> None:
     T.buffer_store(memory, value, [at if lanes == 1 else T.ramp(at, 1, lanes)])
 
 
+CACHE_LINE = 64  # bytes
+
+
 def prefetch(memory: View, at: Expr) -> None:
     """Asks for the cache line of element `at` in the second-level cache."""
     T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(memory[at]), T.int32(0), T.int32(2), T.int32(1)))

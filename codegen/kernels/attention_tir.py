@@ -20,7 +20,6 @@ from llmc.target import Isa
 _LOG2_E = 1.4426950408889634
 _NOTHING = -3.0e38  # the maximum of no scores; finite, so that differences of maxima are numbers
 _PAGES = PARTITION_TOKENS // PAGE_TOKENS  # of a partition
-_CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ class _Attention:
         if stream is None:
             return
         size = 1 << self.cache.log2_bytes
-        for at in range(0, elements, _CACHE_LINE // size):
+        for at in range(0, elements, tir.CACHE_LINE // size):
             tir.prefetch(self.cache.memory, stream + offset + at)
 
     # The partitions together -----------------------------------------------------------------------------------------

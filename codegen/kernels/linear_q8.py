@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from llmc.codegen import tir
-from llmc.codegen.kernels.linear import Linear
+from llmc.codegen.kernels.linear import PREFETCH_BYTES, PREFETCH_TOKENS, Linear
 from llmc.codegen.kernels.unpack import Rows, dot_operands, operand
 from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, i64, let, load, loop, optional, splat, store
@@ -27,13 +27,6 @@ from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 _UNITS = 8  # whose sums are prepared together
-_CACHE_LINE = 64  # bytes
-
-# Decoding reads all weights from memory, and the processor's own prefetch stops at each 4 KiB. Synthetic 1B Q4_K_M, tokens per second
-# with 1 and 2 threads: nothing 10.9 19.9, 1 KiB ahead 12.9 23.4, 2 KiB 14.5 26.5, 4 KiB 15.5 27.4, 8 KiB 15.4 26, 32 KiB 15.0 20.
-_PREFETCH_BYTES = 6144
-_PREFETCH_TOKENS = 8  # token tiles of more are bound by arithmetic
-
 _TOGETHER = 4  # chains of dot products that are interleaved; 8 need more registers than there are
 
 
@@ -187,11 +180,11 @@ class _Q8:
 
     def prefetch(self, rows: Rows, unit: Expr) -> None:
         """Asks for a unit's share of bytes, some way ahead: what lies there is this matrix, row tile after row tile."""
-        if self.width > _PREFETCH_TOKENS:
+        if self.width > PREFETCH_TOKENS:
             return
         share = -(-self.layout.nbytes // self.layout.units)
-        ahead = let(rows.start + i64(unit) * i64(share) + i64(_PREFETCH_BYTES))
-        for at in range(0, share, _CACHE_LINE):
+        ahead = let(rows.start + i64(unit) * i64(share) + i64(PREFETCH_BYTES))
+        for at in range(0, share, tir.CACHE_LINE):
             tir.prefetch(self.p.w, ahead + i64(at))
 
     def group(self, v: int, group: _Group, activations: Expr, tokens: range) -> None:
