@@ -276,7 +276,7 @@ def _linear_gated(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-@_rule("silu_mul", "gelu_mul", "gelu")
+@_rule("silu_mul", "gelu_mul", "gelu", "gelu_erf")
 def _activation(p: _Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)

@@ -120,10 +120,11 @@ def geglu(s: Step, x: Value, w: Weights) -> Value:
     return _gated(s, x, w, "gelu")
 
 
-def mlp(s: Step, x: Value, w: Weights) -> Value:
-    """x [T, C] -> [T, C]: down(gelu(up(x)))."""
+def mlp(s: Step, x: Value, w: Weights, function: str = "gelu") -> Value:
+    """x [T, C] -> [T, C]: down(function(up(x))), of "gelu" (tanh form) and "gelu_erf"."""
     c = s.config
-    return linear(s, s.emit("gelu", linear(s, x, w, "ffn.up", c.intermediate, c.hidden)), w, "ffn.down", c.hidden, c.intermediate)
+    activated = s.emit(function, linear(s, x, w, "ffn.up", c.intermediate, c.hidden))
+    return linear(s, activated, w, "ffn.down", c.hidden, c.intermediate)
 
 
 def _gated(s: Step, x: Value, w: Weights, function: str) -> Value:

@@ -1,8 +1,10 @@
 """The nonlinear part of a feed-forward block: an activation function, mostly times the gate's other half.
 
-silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).  arXiv:1606.08415, arXiv:2002.05202.
+silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), gelu_erf(x) = x/2 (1 + erf(x/sqrt(2))).
+arXiv:1606.08415, arXiv:2002.05202.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
-FUNCTIONS = ("silu", "gelu")
+FUNCTIONS = ("silu", "gelu", "gelu_erf")
 
 
 @dataclass(frozen=True)
@@ -57,5 +59,7 @@ class Activation:
 def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating] | float = 1.0) -> NDArray[np.float64]:
     """gate, up [..., n] -> function(gate) * up."""
     x = gate.astype(np.float64)
+    if function == "gelu_erf":
+        return np.asarray(x / 2 * np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) * up)
     exponent = x if function == "silu" else 2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)  # (1 + tanh(u)) / 2 = 1 / (1 + e^-2u)
     return np.asarray(x / (1 + np.exp(-np.clip(exponent, -700, 700))) * up)

@@ -299,6 +299,12 @@ def gelu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.gelu(inputs[0]), attrs)
 
 
+@op(_in_forms)
+def gelu_erf(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x/2 * (1 + erf(x / sqrt(2))): GELU as it is defined, arXiv:1606.08415."""
+    return ref.forms(ref.gelu_erf(inputs[0]), attrs)
+
+
 @op(_norm)
 def rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], w f32[C] -> x / sqrt(mean(x^2) + eps) * w.  Zhang & Sennrich, arXiv:1910.07467."""

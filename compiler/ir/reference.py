@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,11 @@ def silu(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     wide = x.astype(np.float64)
     return np.asarray(wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))), np.float32)
+
+
+def gelu_erf(x: Array) -> Array:
+    wide = x.astype(np.float64)
+    return np.asarray(wide / 2 * (1 + np.vectorize(math.erf, otypes=[float])(wide / np.sqrt(2))), np.float32)
 
 
 def quantize(x: Array) -> Array:

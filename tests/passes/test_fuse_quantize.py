@@ -17,6 +17,7 @@ MAKES = {
     "layer_norm": ("%y", "layer_norm %x, %n {eps=1e-05"),
     "add_layer_norm": ("%s, %y", "add_layer_norm %x, %z, %n, %n {eps=1e-05"),
     "gelu": ("%y", "gelu %x {"),
+    "gelu_erf": ("%y", "gelu_erf %x {"),
     "gelu_mul": ("%y", "gelu_mul %x, %z {"),
     "linear_gelu_mul": ("%y", "linear_gelu_mul %x, %g, %g {biases=(False, False)"),
 }
