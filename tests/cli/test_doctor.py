@@ -2,14 +2,15 @@
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmc import debug, doctor
 
 
-def states(result: dict[str, object]) -> dict[str, str]:
-    return {c["name"]: c["state"] for c in result["checks"]}  # type: ignore[attr-defined]
+def states(result: dict[str, Any]) -> dict[str, str]:
+    return {c["name"]: c["state"] for c in result["checks"]}
 
 
 def test_a_machine_that_runs_these_tests_can_compile() -> None:
