@@ -59,7 +59,8 @@ class Model:
         self.path = path
         self.info = self._read_info()
         self.threads = _positive("threads", threads) or debug.processors()
-        self.context = _positive("context", context) or self.info.context
+        self.declared_context = _positive("context", context)
+        self.context = self.declared_context or self.info.context
         self._session = Session(self._handle, self.info.vocab, self._options(max_sequences=MODEL_SEQUENCES))
 
     @property
@@ -122,15 +123,23 @@ class Model:
     def logits(self, ids: Sequence[int] | Ids, chunks: Sequence[int] | None = None) -> Logits:
         """Logits of every position of a text: float32 [len(ids), vocab].
 
-        chunks are the lengths of the prefills the text is cut into; the bits do not depend on them. Raises UsageError.
+        chunks are the lengths of the prefills the text is cut into; the bits do not depend on them. Where the model's rotation
+        depends on the context, that is the one given to load(), or else the length of this text. Raises UsageError.
         """
-        array, session = as_ids(ids), self._own_session()
+        array = as_ids(ids)
         lengths = [array.size] if chunks is None else [*chunks]
         if sum(lengths) != array.size or min(lengths, default=0) < 1:
             raise UsageError(f"{array.size} tokens: there must be one or more, and chunks must be positive and add up to them")
+        if self.declared_context is None and array.size <= self.context:
+            with self.session(context=array.size) as session:
+                return self._logits(session, array, lengths)
+        return self._logits(self._own_session(), array, lengths)
+
+    def _logits(self, session: Session, ids: Ids, lengths: Sequence[int]) -> Logits:
+        """Logits of a new sequence of the session."""
         sequence = session.open()
         try:
-            return np.concatenate([session.step({sequence: part}) for part in self._parts(array, lengths)])
+            return np.concatenate([session.step({sequence: part}) for part in self._parts(ids, lengths)])
         finally:
             session.close_sequence(sequence)
 

@@ -69,12 +69,12 @@ class Reference:
     def pairs(self, artifact: Path) -> Iterator[tuple[Logits, Logits]]:
         """(recorded, computed) [positions, V]: every position of the first sequence, the last one of the others.
 
-        A session declares the length of its sequence as its context, because transformers chooses rope factors by that length.
+        transformers chooses rope factors by a sequence's length, and so does Model.logits where no context was declared.
         """
+        model = llmc.load(artifact, threads=2)
         for i in self.sequences:
             recorded = self.data.get(f"logits_all_{i}", self.data[f"logits_last_{i}"][None])
-            ids = self.tokens(i)
-            yield recorded, llmc.load(artifact, threads=2, context=len(ids)).logits(ids)[-len(recorded) :]
+            yield recorded, model.logits(self.tokens(i))[-len(recorded) :]
 
 
 def log_softmax(x: Logits) -> NDArray[np.float64]:

@@ -33,14 +33,13 @@ class Interpreter:
         opened = open_model(model)
         self.graph: Graph = optimize(opened.graph, activations)
         self.weights = weights(opened.checkpoint)
-        self.context = np.array([opened.config.context], np.int32)  # what a session declares by default
 
     def logits(self, ids: list[int]) -> Logits:
         """Of every position: [T, V]."""
         positions = np.arange(len(ids), dtype=np.int32)
         inputs = {
             "tokens": np.array(ids, np.int32), "positions": positions, "rows": positions, "cache": KvState(),
-            "context": self.context,
+            "context": np.array([len(ids)], np.int32),  # as Model.logits declares it
         }  # fmt: skip
         logits: Logits = interpret(self.graph, inputs, self.weights)[0]
         return logits
