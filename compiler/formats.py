@@ -4,14 +4,19 @@ from typing import Any
 
 
 def supported() -> dict[str, Any]:
-    """{"containers", "architectures": [{"name", "papers"}], "formats": [{"name", "ggml_type", "bits_per_weight", "block"}]}"""
+    """{"containers", "architectures", "formats", "quantised_directories"}, as lists.
+
+    An architecture has "name" (in GGUF files), "papers" and "hf", the classes of config.json that it reads; a format has "name",
+    "ggml_type", "bits_per_weight" and "block".
+    """
     from llmc.frontend import arch
     from llmc.frontend.quant import FORMATS
 
     ordered = sorted(FORMATS.values(), key=lambda f: (f.weights, -f.bits_per_weight, f.name))
     return {
-        "containers": ["gguf"],
-        "architectures": [{"name": a.gguf, "papers": a.papers} for a in arch.find().values()],
+        "containers": ["GGUF files", "Hugging Face directories"],
+        "quantised_directories": ["GPTQ", "AWQ (GEMM)", "compressed-tensors (integers)"],
+        "architectures": [{"name": a.gguf, "papers": a.papers, "hf": [*a.hf]} for a in arch.find().values()],
         "formats": [
             {"name": f.name, "ggml_type": f.ggml_type, "bits_per_weight": f.bits_per_weight, "block": f.weights} for f in ordered
         ],
@@ -20,8 +25,9 @@ def supported() -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """For a reader: one line for each architecture and format."""
-    lines = ["architectures (GGUF)"]
-    lines += [f"  {a['name']:<10} {a['papers']}" for a in result["architectures"]]
+    lines = ["architectures (GGUF; classes of config.json)"]
+    lines += [f"  {a['name']:<10} {'; '.join([a['papers'], *a['hf']])}" for a in result["architectures"]]
+    lines.append("quantised directories\n  " + ", ".join(result["quantised_directories"]))
     lines.append("weight formats")
     for f in result["formats"]:
         blocks = f", blocks of {f['block']}" if f["block"] > 1 else ""

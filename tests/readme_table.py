@@ -14,8 +14,10 @@ def table(supported: dict[str, Any]) -> str:
     """The Markdown between the marks."""
     names = ", ".join(f"{f['name'].upper()} ({f['bits_per_weight']:g})" for f in supported["formats"])
     rows = [
-        ("files", ", ".join(c.upper() for c in supported["containers"])),
-        ("architectures", ", ".join(a["name"] for a in supported["architectures"])),
+        ("checkpoints", ", ".join(supported["containers"])),
+        ("architectures, from GGUF", ", ".join(a["name"] for a in supported["architectures"])),
+        ("architectures, from Hugging Face directories", ", ".join(name for a in supported["architectures"] for name in a["hf"])),
+        ("quantised Hugging Face directories", ", ".join(supported["quantised_directories"])),
         ("weight formats (bits per weight)", names),
         ("targets", ", ".join(f"`{t['name']}`" for t in supported["targets"])),
     ]
