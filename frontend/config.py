@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
+from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
+from llmc.frontend.dialect import MAX_LENGTH, PLAIN, Dialect, huggingface_options
 from llmc.frontend.experts import Experts, read_experts
 from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
 
 LONG_FACTORS = "rope_factors_long.weight"
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
-MAX_LENGTH = (1 << 32) - 1
 
 NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "hidden": ("embedding_length", "hidden_size"),
@@ -32,6 +32,8 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "context": ("context_length", "max_position_embeddings"),
     "norm_eps": ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
     "layer_norm_eps": ("attention.layer_norm_epsilon", "layer_norm_eps"),
+    "softcap": ("attn_logit_softcapping", "attn_logit_softcapping"),
+    "logit_softcap": ("final_logit_softcapping", "final_logit_softcapping"),
     "window": ("attention.sliding_window", "sliding_window"),
     "experts": ("expert_count", "num_local_experts"),
     "attention_scale": ("attention.scale", "attention_multiplier"),
@@ -39,8 +41,6 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "residual_scale": ("residual_scale", "residual_multiplier"),
     "logit_scale": ("logit_scale", "logits_scaling"),
 }
-ACTIVATIONS: Final = ("silu", "swish")
-MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Config:
     logit_softcap: float = 0.0
 
 
-def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
-    """The config a decoder states; `eps` is the name of its norms' epsilon.
+def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect = PLAIN) -> Config:
+    """The config a decoder states; `eps` is the name of its norms' epsilon, `dialect` how its config.json has the rest.
 
     Raises MalformedFileError or UnsupportedModelError naming the key.
     """
@@ -86,8 +86,8 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
     if keys.gguf:
         rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
     else:
-        rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context)
-        _refuse_variants(checkpoint)
+        rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context, dialect.rope_base)
+    options = _gguf_options(keys, layers, context) if keys.gguf else huggingface_options(keys, dialect, layers, context)
     return Config(
         hidden=hidden,
         intermediate=keys.of_layers("intermediate", layers),
@@ -105,7 +105,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps") -> Config:
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,
         experts=read_experts(keys, layers),
-        **(_gguf_options(keys, layers, context) if keys.gguf else {"window": _huggingface_window(checkpoint, context)}),
+        **options,
     )
 
 
@@ -116,8 +116,8 @@ def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:
         "window": window if window < context else 0,
         "local_layers": keys.pattern("attention.sliding_window_pattern", layers),
         "local_rope_base": keys.number("rope.freq_base_swa", low=1e-3, high=1e12, default=0.0),
-        "softcap": keys.factor("attn_logit_softcapping") or 0.0,
-        "logit_softcap": keys.factor("final_logit_softcapping") or 0.0,
+        "softcap": keys.factor("softcap") or 0.0,
+        "logit_softcap": keys.factor("logit_softcap") or 0.0,
     }
 
 
@@ -228,29 +228,3 @@ def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
         beta_fast=keys.factor("rope.scaling.yarn_beta_fast") or 32.0,
         beta_slow=keys.factor("rope.scaling.yarn_beta_slow") or 1.0,
     )
-
-
-def _huggingface_window(checkpoint: Checkpoint, context: int) -> int:
-    """The window of every layer, 0 for none. Families that have one in some layers only are refused."""
-    mistral = checkpoint.architecture.startswith("Mistral")
-    window = checkpoint.integer("sliding_window", 0, MAX_LENGTH, 0)
-    if mistral and "sliding_window" not in checkpoint.keys:
-        window = MISTRAL_WINDOW
-    if window >= context or not checkpoint.flag("use_sliding_window", True):
-        return 0
-    if window and not mistral:
-        raise UnsupportedModelError(
-            f"{checkpoint.key_file}: sliding_window is {window}, below max_position_embeddings {context}; "
-            f"llmc compiles {checkpoint.architecture} without windows"
-        )
-    return window
-
-
-def _refuse_variants(checkpoint: Checkpoint) -> None:
-    """What config.json may ask for and GGUF has no key for, or another architecture."""
-    file, activation = checkpoint.key_file, checkpoint.string("hidden_act", "silu")
-    if activation not in ACTIVATIONS:
-        raise UnsupportedModelError(f"{file}: hidden_act is {quoted(activation)}; llmc can compile {', '.join(ACTIVATIONS)}")
-    for i, kind in enumerate(checkpoint.strings("layer_types", ())):
-        if kind != "full_attention":
-            raise UnsupportedModelError(f"{file}: layer_types is {quoted(kind)} for layer {i}; llmc can compile full_attention")

@@ -105,7 +105,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     _check_experts(w, architecture, config)
     _refuse_missing(w, config)
     if container != "gguf":
-        _check_head(w)
+        _check_head(w, architecture)
         _check_biases(w, architecture, config)
     table = _rope_table(b, w, config, positions)
     s = Step(b, config, positions, table, architecture.rope_style(container), cache, norm=architecture.norm)
@@ -210,9 +210,9 @@ def _vocabulary(checkpoint: Checkpoint) -> int:
     return rows
 
 
-def _check_head(w: Weights) -> None:
+def _check_head(w: Weights, architecture: Architecture) -> None:
     """The output matrix is there unless the config ties it to the embedding."""
-    if not w.checkpoint.flag("tie_word_embeddings", False) and not w.has("head"):
+    if not w.checkpoint.flag("tie_word_embeddings", architecture.dialect.tied) and not w.has("head"):
         raise MalformedFileError(f"missing tensors: {w.names['head']}, and tie_word_embeddings is not set")
 
 

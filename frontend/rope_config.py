@@ -16,10 +16,10 @@ KINDS: Final = ("default", "linear", "llama3", "yarn")
 MAX_CONTEXT: Final = (1 << 32) - 1
 
 
-def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int) -> tuple[int, float, RopeScaling]:
+def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int, default_base: float) -> tuple[int, float, RopeScaling]:
     """(features of a head that rotate, base, scaling). Raises MalformedFileError or UnsupportedModelError naming the key."""
     keys = _RopeKeys(checkpoint)
-    base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", 10000.0, low=1e-3, high=1e12))
+    base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", default_base, low=1e-3, high=1e12))
     share = keys.number("partial_rotary_factor", 0.0, 1.0, checkpoint.number("partial_rotary_factor", 1.0, low=0.0, high=1.0))
     dims = int(head_dim * share)
     if dims % 2:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.config import Config, Keys, read_config
+from llmc.frontend.dialect import PLAIN, Dialect
 from llmc.frontend.layers import Step
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -30,6 +31,7 @@ class Architecture:
     hf         the classes that config.json may name; none where only GGUF files are read
     hf_rope    how Hugging Face files pair rotated features
     hf_biases  flag of config.json (or ALWAYS) -> the weights that have a bias where it is set, and only there
+    dialect    how config.json of the family says what others say elsewhere
     experts    the tensors that take the place of FEED_FORWARD where the checkpoint has experts; none where it cannot have any
     norm       "rms_norm" or "layer_norm"
     adapt      what the family means by its keys where others mean something else; raises as read_config does
@@ -43,6 +45,7 @@ class Architecture:
     hf: tuple[str, ...] = ()
     hf_rope: str = "half"
     hf_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dialect: Dialect = PLAIN
     experts: Names = field(default_factory=dict)
     norm: str = "rms_norm"
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
@@ -55,7 +58,7 @@ class Architecture:
     def config(self, checkpoint: Checkpoint) -> Config:
         """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""
         eps = "norm_eps" if self.norm == "rms_norm" else "layer_norm_eps"
-        return self.adapt(read_config(checkpoint, eps), Keys(checkpoint))
+        return self.adapt(read_config(checkpoint, eps, self.dialect), Keys(checkpoint))
 
     def rope_style(self, container: str) -> str:
         return self.rope if container == "gguf" else self.hf_rope

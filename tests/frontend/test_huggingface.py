@@ -105,6 +105,17 @@ def test_what_cannot_be_compiled_is_named(tmp_path: Path, changes: dict[str, Any
     assert word in refusal(tmp_path / "m", **changes)
 
 
+def test_layer_norms_of_heads_are_refused(tmp_path: Path) -> None:
+    cohere = {"architectures": ["CohereForCausalLM"], "layer_norm_eps": 1e-5, "logit_scale": 0.25}
+    for more, why in (({}, None), ({"use_qk_norm": True}, "use_qk_norm"), ({"logit_scale": None}, "logit_scale")):
+        c = opened(tmp_path / "m", **{**cohere, **more})
+        if why is None:
+            assert find_architecture(c).config(c).logit_scale == 4.0
+            continue
+        with pytest.raises(LlmcError, match=why):
+            find_architecture(c).config(c)
+
+
 @pytest.mark.parametrize(
     ("changes", "window"),
     [({}, 4096), ({"sliding_window": 32}, 32), ({"sliding_window": None}, 0), ({"use_sliding_window": False}, 0)],

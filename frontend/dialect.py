@@ -1,0 +1,95 @@
+"""What config.json says about windows, caps and activations, and where families say it: a `Dialect` each.
+
+GGUF has one key for each of these; config.json has as many as it has families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from llmc.errors import UnsupportedModelError
+from llmc.frontend.checkpoint import Checkpoint, quoted
+
+if TYPE_CHECKING:
+    from llmc.frontend.config import Keys
+
+SILU: Final = ("silu", "swish")
+GELU_TANH: Final = ("gelu_pytorch_tanh", "gelu_new")
+MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
+LAYER_TYPES: Final = ("full_attention", "sliding_attention")
+MAX_LENGTH: Final = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """activation_key, activations  the key of the feed-forward's function, and its names for the one that the family has
+    tied          whether the embedding serves as the output matrix where the file does not say
+    windows       whether layers may have a window
+    rope_base     where the file does not say
+    """
+
+    activation_key: str = "hidden_act"
+    activations: tuple[str, ...] = SILU
+    tied: bool = False
+    windows: bool = False
+    rope_base: float = 10000.0
+
+
+PLAIN: Final = Dialect()
+
+
+def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int) -> dict[str, Any]:
+    """Windows and caps as fields of the config. Raises MalformedFileError or UnsupportedModelError naming the key."""
+    checkpoint = keys.checkpoint
+    _check_activation(checkpoint, dialect)
+    return {
+        "window": _window(checkpoint, dialect, context),
+        "local_layers": _local_layers(checkpoint, dialect, layers),
+        "softcap": keys.factor("softcap") or 0.0,
+        "logit_softcap": keys.factor("logit_softcap") or 0.0,
+    }
+
+
+def _window(checkpoint: Checkpoint, dialect: Dialect, context: int) -> int:
+    """The window of the layers that have one, 0 for none."""
+    mistral = checkpoint.architecture.startswith("Mistral")
+    window = checkpoint.integer("sliding_window", 0, MAX_LENGTH, 0)
+    if mistral and "sliding_window" not in checkpoint.keys:
+        window = MISTRAL_WINDOW
+    if window >= context or not checkpoint.flag("use_sliding_window", True):
+        return 0
+    if window and not (mistral or dialect.windows):
+        raise UnsupportedModelError(
+            f"{checkpoint.key_file}: sliding_window is {window}, below max_position_embeddings {context}; "
+            f"llmc compiles {checkpoint.architecture} without windows"
+        )
+    return window
+
+
+def _local_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[bool, ...] | None:
+    """For each layer whether it has a window, None where the file leaves it to the family."""
+    kinds = checkpoint.strings("layer_types", None)
+    for i, kind in enumerate(kinds or ()):
+        if kind not in (LAYER_TYPES if dialect.windows else LAYER_TYPES[:1]):
+            known = " and ".join(LAYER_TYPES) if dialect.windows else LAYER_TYPES[0]
+            raise UnsupportedModelError(
+                f"{checkpoint.key_file}: layer_types is {quoted(kind)} for layer {i}; llmc can compile {known}"
+            )
+    if not dialect.windows:
+        return None
+    if kinds is None:
+        every = checkpoint.integer("sliding_window_pattern", 1, MAX_LENGTH, 0)
+        return tuple((i + 1) % every != 0 for i in range(layers)) if every else None
+    if len(kinds) != layers:
+        raise checkpoint.wrong("layer_types", f"has {len(kinds)} elements, expected one for each of {layers} layers")
+    return tuple(kind == "sliding_attention" for kind in kinds)
+
+
+def _check_activation(checkpoint: Checkpoint, dialect: Dialect) -> None:
+    """What config.json may ask for, and GGUF has another architecture for."""
+    key = dialect.activation_key
+    activation = checkpoint.string(key, dialect.activations[0])
+    if activation not in dialect.activations:
+        known = ", ".join(dialect.activations)
+        raise UnsupportedModelError(f"{checkpoint.key_file}: {key} is {quoted(activation)}; llmc can compile {known}")
