@@ -27,7 +27,7 @@ from llmc.ir.storage import NOWHERE, TILE, align, nbytes, q8_storage, scratch_ty
 from llmc.ir.types import CACHE, DType
 from llmc.passes.pipeline import optimize
 from llmc.runtime import c_types
-from tests.e2e.reference import Reference
+from tests.e2e.reference import FORMATS, Reference
 from tests.e2e.test_interpreter import weights
 
 TOLERANCE = 1e-3
@@ -72,9 +72,10 @@ def apart(graph: Graph) -> Graph:
     nodes = []
     for node in graph.nodes:
         if node.op not in SOURCES:
-            sizes = [0 if at == NOWHERE else nbytes(v.type, graph.bounds) for v, at in zip(node.outputs, node.attrs["at"], strict=True)]
-            at = tuple(NOWHERE if old == NOWHERE else new for old, new in zip(node.attrs["at"], place(sizes), strict=True))
-            node = node.with_attrs(at=at)
+            before = node.attrs["at"]
+            sizes = [0 if at == NOWHERE else nbytes(v.type, graph.bounds) for v, at in zip(node.outputs, before, strict=True)]
+            after = [NOWHERE if old == NOWHERE else new for old, new in zip(before, place(sizes), strict=True)]
+            node = node.with_attrs(at=tuple(after))
             if "scratch" in node.attrs:
                 node = node.with_attrs(scratch=tuple(place([nbytes(t, graph.bounds) for t in scratch_types(node, graph.bounds)])))
         nodes.append(node)
@@ -150,11 +151,11 @@ def differences(node: Node, arena: Arena, expected: tuple[Any, ...]) -> Iterator
             yield value.name, float(np.abs(got - want).max())
 
 
-@pytest.mark.parametrize("fixture", ["q_Q4_0", "q_Q8_0", "q_Q4_K_M", "q_Q2_K", "q_Q3_K_M", "q_Q5_1", "q_IQ4_XS", "qwen3", "smollm3"])
-def test_every_op_computes_what_the_interpreter_does(reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = compile_apart(reference.model, tmp_path / "m.llmc", monkeypatch)
-    ids = reference.tokens(1)
-    arena = step(tmp_path / "m.llmc", ids, graph, monkeypatch)
+@pytest.mark.parametrize("fixture", [*(f"q_{name}" for name in FORMATS), "llama_bias", "qwen2", "qwen3", "granite", "smollm3"])
+def test_every_op_computes_its_reference(reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, ids = tmp_path / "m.llmc", reference.tokens(1)
+    graph = compile_apart(reference.model, out, monkeypatch)
+    arena = step(out, ids, graph, monkeypatch)
     positions, weight = np.arange(len(ids), dtype=np.int32), weights(open_model(reference.model).checkpoint)
     inputs: dict[str, Any] = {"tokens": np.array(ids, np.int32), "positions": positions, "rows": positions, "cache": KvState()}
     known: dict[str, Any] = {}
