@@ -36,6 +36,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "logit_softcap": ("final_logit_softcapping", "final_logit_softcapping"),
     "window": ("attention.sliding_window", "sliding_window"),
     "experts": ("expert_count", "num_local_experts"),
+    "query_scale": ("", "query_pre_attn_scalar"),
     "attention_scale": ("attention.scale", "attention_multiplier"),
     "embedding_scale": ("embedding_scale", "embedding_multiplier"),
     "residual_scale": ("residual_scale", "residual_multiplier"),
@@ -86,7 +87,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     if keys.gguf:
         rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
     else:
-        rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context, dialect.rope_base)
+        rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context, dialect)
     options = _gguf_options(keys, layers, context) if keys.gguf else huggingface_options(keys, dialect, layers, context)
     return Config(
         hidden=hidden,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SILU: Final = ("silu", "swish")
 GELU_TANH: Final = ("gelu_pytorch_tanh", "gelu_new")
 MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
+LOCAL_ROPE: Final = "rope_parameters.sliding_attention."
+LOCAL_ROPE_BASE: Final = 10000.0
 LAYER_TYPES: Final = ("full_attention", "sliding_attention")
 MAX_LENGTH: Final = (1 << 32) - 1
 
@@ -27,6 +29,8 @@ class Dialect:
     tied          whether the embedding serves as the output matrix where the file does not say
     windows       whether layers may have a window
     rope_base     where the file does not say
+    local_rope    whether layers with a window rotate by a base of their own, LOCAL_ROPE_BASE where the file does not say
+    plus_one      whether norms multiply by one more than what is stored
     """
 
     activation_key: str = "hidden_act"
@@ -34,6 +38,8 @@ class Dialect:
     tied: bool = False
     windows: bool = False
     rope_base: float = 10000.0
+    local_rope: bool = False
+    plus_one: bool = False
 
 
 PLAIN: Final = Dialect()
@@ -43,9 +49,12 @@ def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int)
     """Windows and caps as fields of the config. Raises MalformedFileError or UnsupportedModelError naming the key."""
     checkpoint = keys.checkpoint
     _check_activation(checkpoint, dialect)
+    if checkpoint.keys.get("use_bidirectional_attention"):
+        raise UnsupportedModelError(f"{checkpoint.key_file}: use_bidirectional_attention is set; llmc compiles causal attention")
     return {
         "window": _window(checkpoint, dialect, context),
         "local_layers": _local_layers(checkpoint, dialect, layers),
+        "local_rope_base": _local_rope_base(checkpoint) if dialect.local_rope else 0.0,
         "softcap": keys.factor("softcap") or 0.0,
         "logit_softcap": keys.factor("logit_softcap") or 0.0,
     }
@@ -84,6 +93,18 @@ def _local_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tupl
     if len(kinds) != layers:
         raise checkpoint.wrong("layer_types", f"has {len(kinds)} elements, expected one for each of {layers} layers")
     return tuple(kind == "sliding_attention" for kind in kinds)
+
+
+def _local_rope_base(checkpoint: Checkpoint) -> float:
+    """The base that layers with a window rotate by, at the positions as they are."""
+    for key in checkpoint.keys:
+        if key.startswith(LOCAL_ROPE) and key.removeprefix(LOCAL_ROPE) not in ("rope_theta", "rope_type"):
+            raise UnsupportedModelError(f"{checkpoint.key_file}: llmc cannot compile layers with a window by {quoted(key)}")
+    kind = checkpoint.string(f"{LOCAL_ROPE}rope_type", "default")
+    if kind != "default":
+        raise UnsupportedModelError(f"{checkpoint.key_file}: {LOCAL_ROPE}rope_type is {quoted(kind)}; llmc can compile default")
+    old = checkpoint.number("rope_local_base_freq", LOCAL_ROPE_BASE, low=1e-3, high=1e12)
+    return checkpoint.number(f"{LOCAL_ROPE}rope_theta", old, low=1e-3, high=1e12)
 
 
 def _check_activation(checkpoint: Checkpoint, dialect: Dialect) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
 from llmc.frontend.compressed_tensors import Compressed
+from llmc.frontend.derived import PlusOne, norms_plus_one
 from llmc.frontend.group_quantization import Grouped
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
@@ -43,6 +46,7 @@ BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq")  # computed from the con
 
 
 Linear = Grouped | Compressed
+Derived = Linear | PlusOne
 
 
 class HuggingFace(Checkpoint):
@@ -54,7 +58,7 @@ class HuggingFace(Checkpoint):
 
     def __init__(
         self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor],
-        grouped: Mapping[str, Linear],
+        grouped: Mapping[str, Derived],
     ) -> None:  # fmt: skip
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
@@ -64,7 +68,7 @@ class HuggingFace(Checkpoint):
         self.path = folder
 
     def data(self, name: str) -> Bytes:
-        """The bytes of a tensor: as they are stored, or the blocks of a quantised linear, put together."""
+        """The bytes of a tensor: as they are stored, or computed from them: the blocks of a quantised linear, put together."""
         if name in self.grouped:
             return self.grouped[name].assemble(self._stored)
         return super().data(name)
@@ -73,7 +77,15 @@ class HuggingFace(Checkpoint):
         for part in self.grouped[name].parts.values() if name in self.grouped else (self.tensors[name],):
             self._release(part.file, part.offset, part.nbytes)
 
-    def _stored(self, part: Stored) -> Bytes:
+    def with_norms_plus_one(self) -> HuggingFace:
+        """The same directory, each norm's weight w shown as 1 + w in f32."""
+        norms = norms_plus_one(self.tensors)
+        other = copy(self)
+        other.grouped = {**self.grouped, **norms}
+        other.tensors = MappingProxyType({**self.tensors, **{name: norm.tensor for name, norm in norms.items()}})
+        return other
+
+    def _stored(self, part: Stored | Tensor) -> Bytes:
         return np.frombuffer(self._maps[part.file], np.uint8, part.nbytes, part.offset)
 
     @property

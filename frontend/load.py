@@ -72,6 +72,8 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
     checkpoint = read_checkpoint(path)
     architecture = find_architecture(checkpoint)
     config = architecture.config(checkpoint)
+    if isinstance(checkpoint, HuggingFace) and architecture.dialect.plus_one:
+        checkpoint = checkpoint.with_norms_plus_one()
     template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint)
     tokenizer = _tokenizer(checkpoint, vocab, pre)

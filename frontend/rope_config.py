@@ -10,16 +10,18 @@ from typing import Final
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
+from llmc.frontend.dialect import Dialect
 from llmc.frontend.rope import RopeScaling, yarn_mscale
 
 KINDS: Final = ("default", "linear", "llama3", "yarn")
+FULL: Final = "rope_parameters.full_attention."
 MAX_CONTEXT: Final = (1 << 32) - 1
 
 
-def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int, default_base: float) -> tuple[int, float, RopeScaling]:
+def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int, dialect: Dialect) -> tuple[int, float, RopeScaling]:
     """(features of a head that rotate, base, scaling). Raises MalformedFileError or UnsupportedModelError naming the key."""
-    keys = _RopeKeys(checkpoint)
-    base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", default_base, low=1e-3, high=1e12))
+    keys = _RopeKeys(checkpoint, dialect.local_rope)
+    base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", dialect.rope_base, low=1e-3, high=1e12))
     share = keys.number("partial_rotary_factor", 0.0, 1.0, checkpoint.number("partial_rotary_factor", 1.0, low=0.0, high=1.0))
     dims = int(head_dim * share)
     if dims % 2:
@@ -32,9 +34,12 @@ class _RopeKeys:
     """The keys of the object that describes rotation."""
 
     checkpoint: Checkpoint
+    by_kind: bool  # whether layers with and without a window may have an object each; this is of those without
 
     @property
     def prefix(self) -> str:
+        if self.by_kind and any(key.startswith(FULL) for key in self.checkpoint.keys):
+            return FULL
         new = any(key.startswith("rope_parameters.") for key in self.checkpoint.keys)
         return "rope_parameters." if new else "rope_scaling."
 

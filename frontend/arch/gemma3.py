@@ -7,15 +7,15 @@ import math
 from dataclasses import replace
 
 from llmc.frontend.arch import DECODER, Architecture
-from llmc.frontend.arch.gemma2 import POST_NORMS
+from llmc.frontend.arch.gemma2 import DIALECT, NORMS, attention_scale
 from llmc.frontend.config import Config, Keys
+from llmc.frontend.dialect import LOCAL_ROPE_BASE
 from llmc.frontend.layers import Step, attention, geglu, norm, residual
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
 WINDOW_EVERY = 6
-LOCAL_ROPE_BASE = 10000.0  # where the file does not say
-LAYERS_27B = 62  # the size whose query scale is not that of its heads; files do not say so
+LAYERS_27B = 62  # the size whose query scale is not that of its heads; GGUF files do not say so
 
 
 def block(s: Step, x: Value, w: Weights) -> Value:
@@ -28,7 +28,7 @@ def block(s: Step, x: Value, w: Weights) -> Value:
 def adapt(config: Config, keys: Keys) -> Config:
     """Embeddings are scaled; the window must be stated."""
     keys.integer("window")
-    scale = (config.hidden / config.heads if config.layers == LAYERS_27B else config.head_dim) ** -0.5
+    scale = attention_scale(config, keys, LAYERS_27B)
     base = config.local_rope_base or LOCAL_ROPE_BASE
     return replace(config, embedding_scale=math.sqrt(config.hidden), attention_scale=scale, local_rope_base=base)
 
@@ -38,11 +38,13 @@ GEMMA3 = Architecture(
     papers="arXiv:2503.19786",
     weights={
         **DECODER,
-        **POST_NORMS,
-        "attn.q_norm": "blk.{i}.attn_q_norm.weight",
-        "attn.k_norm": "blk.{i}.attn_k_norm.weight",
+        **NORMS,
+        "attn.q_norm": ("blk.{i}.attn_q_norm.weight", "model.layers.{i}.self_attn.q_norm.weight"),
+        "attn.k_norm": ("blk.{i}.attn_k_norm.weight", "model.layers.{i}.self_attn.k_norm.weight"),
     },
     rope="half",
     block=block,
+    hf=("Gemma3ForCausalLM",),
+    dialect=replace(DIALECT, rope_base=1e6, local_rope=True),
     adapt=adapt,
 )
