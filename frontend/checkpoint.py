@@ -170,7 +170,7 @@ class Checkpoint:
         value = self._get(key)
         if value is None:
             return self._default(key, default)
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in ("if" if self.integers_are_numbers else "f"):
             raise self._wrong_type(key, "an array of floating-point numbers")
         nan = np.flatnonzero(np.isnan(value))
         if nan.size:

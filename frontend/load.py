@@ -149,7 +149,7 @@ def _rope_table(b: Builder, w: Weights, config: Config, positions: Value) -> Val
     values, scale = frequencies(config.rope_dims, config.rope_base, scaling)
     freqs = b.constant("rope_freqs", values)
     if scaling.kind == "longrope":
-        short, long = (_divided(b, w, freqs, f"rope_factors.{which}") for which in ("short", "long"))
+        short, long = _longrope(b, w, scaling, freqs)
         context, original = b.input("context", CONTEXT), scaling.original_context
         return b.emit("rope_table", positions, short, long, context, name="rope_table", scale=scale, original_context=original)
     if w.has("rope_factors"):
@@ -163,6 +163,16 @@ def _local_rope_table(b: Builder, config: Config, positions: Value) -> Value | N
         return None
     values, _ = frequencies(config.rope_dims, config.local_rope_base, RopeScaling())
     return b.emit("rope_table", positions, b.constant("rope_freqs.local", values), name="rope_table.local", scale=1.0)
+
+
+def _longrope(b: Builder, w: Weights, scaling: RopeScaling, freqs: Value) -> tuple[Value, Value]:
+    """Frequencies [P] for short and for long contexts: divided by the config's factors, or by tensors where it has none."""
+    if not scaling.short:
+        return _divided(b, w, freqs, "rope_factors.short"), _divided(b, w, freqs, "rope_factors.long")
+    sets = {"short": scaling.short, "long": scaling.long}
+    factors = [b.constant(f"rope_factors.{name}", np.array(values, np.float32)) for name, values in sets.items()]
+    short, long = (b.emit("div", freqs, values, name="rope_freqs") for values in factors)
+    return short, long
 
 
 def _divided(b: Builder, w: Weights, freqs: Value, name: str) -> Value:

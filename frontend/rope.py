@@ -22,10 +22,10 @@ class RopeScaling:
     """How positions beyond the trained context are squeezed. `factor` is the ratio of new to original context.
 
     "longrope" (arXiv:2402.13753) keeps the frequencies: the checkpoint brings two sets of factors for them, and the context that
-    a session declares says which is taken. Between `beta_fast` and `beta_slow` ("yarn"), or `high` and `low` ("llama3"),
-    rotations in the original context lies a ramp from frequencies as they are to frequencies divided by the factor; yarn's lies
-    between whole dimensions if `truncate`. yarn multiplies cos and sin by `magnitude`, or, where it is None, by
-    attention_factor * (0.1 ln factor + 1).
+    a session declares says which is taken; `short` and `long` are those of config.json, empty where they are tensors. Between
+    `beta_fast` and `beta_slow` ("yarn"), or `high` and `low` ("llama3"), rotations in the original context lies a ramp from
+    frequencies as they are to frequencies divided by the factor; yarn's lies between whole dimensions if `truncate`. yarn
+    multiplies cos and sin by `magnitude`, or, where it is None, by attention_factor * (0.1 ln factor + 1).
     """
 
     kind: str = "none"  # none, linear, yarn, llama3, longrope
@@ -38,6 +38,8 @@ class RopeScaling:
     high: float = 4.0
     magnitude: float | None = None
     truncate: bool = True
+    short: tuple[float, ...] = ()
+    long: tuple[float, ...] = ()
 
 
 def frequencies(dims: int, base: float, scaling: RopeScaling) -> tuple[npt.NDArray[np.float32], float]:
@@ -61,6 +63,14 @@ def yarn_mscale(factor: float, weight: float = 1.0) -> Decimal:
     """How much longer sequences flatten attention: 0.1 * weight * ln(factor) + 1."""
     with localcontext(_PRECISION):
         return Decimal("0.1") * Decimal(weight) * Decimal(factor).ln() + 1
+
+
+def longrope_magnitude(factor: float, original_context: int) -> float:
+    """What cos and sin are multiplied by where nothing says it: sqrt(1 + ln(factor) / ln(original context)), at least 1."""
+    with localcontext(_PRECISION):
+        if factor <= 1.0 or original_context < 2:
+            return 1.0
+        return float((1 + Decimal(factor).ln() / Decimal(original_context).ln()).sqrt())
 
 
 def _yarn_magnitude(scaling: RopeScaling) -> float:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
 from llmc.frontend.dialect import Dialect
-from llmc.frontend.rope import RopeScaling, yarn_mscale
+from llmc.frontend.rope import RopeScaling, longrope_magnitude, yarn_mscale
 
-KINDS: Final = ("default", "linear", "llama3", "yarn")
+KINDS: Final = ("default", "linear", "llama3", "yarn", "longrope")
 FULL: Final = "rope_parameters.full_attention."
 MAX_CONTEXT: Final = (1 << 32) - 1
 
@@ -26,7 +28,7 @@ def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int, dialec
     dims = int(head_dim * share)
     if dims % 2:
         raise MalformedFileError(f"{checkpoint.key_file}: partial_rotary_factor {share} makes an odd number of features rotate")
-    return dims, base, _scaling(keys, context)
+    return dims, base, _scaling(keys, dims, context)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,20 @@ class _RopeKeys:
     def length(self, default: int | Required = REQUIRED) -> int:
         return self.checkpoint.integer(f"{self.prefix}original_max_position_embeddings", 1, MAX_CONTEXT, default)
 
+    def factors(self, key: str, count: int) -> tuple[float, ...]:
+        """One positive number for each pair of features that rotates."""
+        values = self.checkpoint.numbers(self.prefix + key)
+        if len(values) != count:
+            raise self.checkpoint.wrong(self.prefix + key, f"has {len(values)} elements, expected {count}")
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise self.checkpoint.wrong(self.prefix + key, "holds a factor that is not a positive number")
+        return tuple(values.tolist())
+
     def factor(self) -> float:
         return self.number("factor", 1.0, 1e6)
 
 
-def _scaling(keys: _RopeKeys, context: int) -> RopeScaling:
+def _scaling(keys: _RopeKeys, dims: int, context: int) -> RopeScaling:
     nested = [key for key in keys.checkpoint.keys if key.startswith(keys.prefix) and "." in key.removeprefix(keys.prefix)]
     if nested:
         raise UnsupportedModelError(f"{keys.checkpoint.key_file}: {quoted(nested[0])}: llmc compiles one rotation for all layers")
@@ -67,6 +78,8 @@ def _scaling(keys: _RopeKeys, context: int) -> RopeScaling:
         return _llama3(keys)
     if kind == "yarn":
         return _yarn(keys, context)
+    if kind == "longrope":
+        return _longrope(keys, dims, context)
     raise UnsupportedModelError(
         f"{keys.checkpoint.key_file}: {keys.prefix}rope_type is {quoted(kind)}; llmc can compile {', '.join(KINDS)}"
     )
@@ -90,6 +103,16 @@ def _yarn(keys: _RopeKeys, context: int) -> RopeScaling:
         magnitude=_magnitude(keys, factor),
         truncate=keys.checkpoint.flag(f"{keys.prefix}truncate", True),
     )
+
+
+def _longrope(keys: _RopeKeys, dims: int, context: int) -> RopeScaling:
+    """The trained context stands beside the factors, or among the model's own keys, where Phi 3 has it."""
+    beside = keys.checkpoint.integer("original_max_position_embeddings", 1, MAX_CONTEXT, None)
+    original = keys.length(REQUIRED if beside is None else beside)
+    factor = keys.number("factor", 1e-6, 1e6, context / original)
+    magnitude = keys.number("attention_factor", 1e-6, 1e6, longrope_magnitude(factor, original))
+    short, long = (keys.factors(name, dims // 2) for name in ("short_factor", "long_factor"))
+    return RopeScaling("longrope", original_context=original, attention_factor=magnitude, short=short, long=long)
 
 
 def _magnitude(keys: _RopeKeys, factor: float) -> float | None:

@@ -4,6 +4,7 @@ arXiv:2404.14219, arXiv:2412.08905, arXiv:2402.13753.
 """
 
 from llmc.frontend.arch import Architecture, without
+from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, norm, residual, swiglu
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -20,9 +21,11 @@ PHI3 = Architecture(
     papers="arXiv:2404.14219, arXiv:2412.08905",
     weights={
         **without("attn.q", "attn.k", "attn.v", "ffn.gate", "ffn.up"),
-        "attn.qkv": "blk.{i}.attn_qkv.weight",
-        "ffn.gate_up": "blk.{i}.ffn_up.weight",
+        "attn.qkv": ("blk.{i}.attn_qkv.weight", "model.layers.{i}.self_attn.qkv_proj.weight"),
+        "ffn.gate_up": ("blk.{i}.ffn_up.weight", "model.layers.{i}.mlp.gate_up_proj.weight"),
     },
     rope="half",
     block=block,
+    hf=("Phi3ForCausalLM",),
+    dialect=Dialect(windows=True),
 )

@@ -20,6 +20,7 @@ CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
     "num_attention_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000, "vocab_size": 4,
 }  # fmt: skip
+LONGROPE = {"rope_type": "longrope", "short_factor": [1, 1.5], "long_factor": [2, 4]}
 TENSORS = {"model.embed_tokens.weight": np.ones((4, 8), np.float16), "lm_head.weight": np.ones((4, 8), np.float32)}
 
 
@@ -97,7 +98,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
         ({"layer_types": ["chunked_attention"]}, "layer_types"),
         ({"num_local_experts": 8}, "num_local_experts"),
         ({"head_dim": 5}, "head_dim"),
-        ({"rope_scaling": {"rope_type": "longrope"}}, "rope_scaling.rope_type"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "rope_scaling.rope_type"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "rope_parameters.full_attention"),
     ],
 )
@@ -140,6 +141,10 @@ def test_a_mistral_has_a_window_unless_it_says_otherwise(tmp_path: Path, changes
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.factor"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}, "low_freq_factor"),
+        ({"rope_scaling": LONGROPE}, "original_max_position_embeddings"),
+        ({"rope_scaling": LONGROPE | {"long_factor": [2]}, "original_max_position_embeddings": 32}, "long_factor has 1 elements"),
+        ({"rope_scaling": LONGROPE | {"short_factor": [1, 0]}, "original_max_position_embeddings": 32}, "short_factor holds"),
+        ({"rope_scaling": LONGROPE | {"long_factor": None}, "original_max_position_embeddings": 32}, "long_factor is missing"),
         ({"tie_word_embeddings": "no", "use_sliding_window": 1, "sliding_window": 3}, "use_sliding_window"),
         ({"architectures": []}, "architectures"),
         ({"architectures": "LlamaForCausalLM"}, "architectures"),
@@ -184,6 +189,16 @@ def test_scaling_is_read_from_every_form(tmp_path: Path, changes: dict[str, Any]
     config = read_config(opened(tmp_path / "m", **changes))
     assert config.rope_scaling == expected
     assert config.rope_base == (5.0 if "rope_parameters" in changes else 10000.0)
+
+
+def test_longrope_has_two_sets_of_factors_and_a_magnitude_that_grows_with_the_context(tmp_path: Path) -> None:
+    trained = {"original_max_position_embeddings": 32}
+    for changes in ({"rope_scaling": LONGROPE, **trained}, {"rope_scaling": LONGROPE | trained}):
+        found = read_config(opened(tmp_path / "m", **changes)).rope_scaling
+        assert (found.kind, found.original_context, found.short, found.long) == ("longrope", 32, (1.0, 1.5), (2.0, 4.0))
+        assert math.isclose(found.attention_factor, math.sqrt(1 + math.log(128 / 32) / math.log(32)), rel_tol=1e-15)
+    stated = read_config(opened(tmp_path / "m", rope_scaling=LONGROPE | trained | {"attention_factor": 1.25})).rope_scaling
+    assert stated.attention_factor == 1.25
 
 
 def test_llama3_keeps_fast_pairs_and_squeezes_slow_ones() -> None:
