@@ -433,6 +433,15 @@ def _take_rows(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
+@_rule("take_columns")
+def _take_columns(p: _Lowering, node: Node) -> None:
+    x, columns = node.inputs
+    n = _columns(x)
+    indices = f"(const int32_t *){p.weight(columns)}"
+    p.call("llmc_op_take_columns", p.f32(x), indices, p.f32(node.output), n, _pad(n), p.tokens(x))
+    p.barrier()
+
+
 @_rule("router")
 def _router(p: _Lowering, node: Node) -> None:
     logits, (ids, weights) = node.inputs[0], node.outputs

@@ -1,6 +1,7 @@
 """The weights file: where each tensor lies, and the one streamed pass that writes it.
 
-    header (64 bytes) | vectors as f32, each padded to 16 elements | matrices in row tiles, each at a multiple of 64 KiB
+    header (64 bytes) | vectors as f32 and indices as i32, each padded to 16 elements | matrices in row tiles, each at a multiple
+    of 64 KiB
 
 Matrices stand in the order the step reads them, so that a cold start reads the file forwards.
 """
@@ -27,6 +28,7 @@ HEADER_BYTES = 64
 VECTOR_ALIGN = 64
 MATRIX_ALIGN = 65536
 LAYOUT = "tile16"
+ELEMENTS = {"vector": "<f4", "indices": "<i4"}  # of the layouts that are one row
 
 Bytes = npt.NDArray[np.uint8]
 Read = Callable[[str], Bytes]
@@ -36,7 +38,7 @@ Read = Callable[[str], Bytes]
 class Region:
     """One weight in the file: a tensor of the checkpoint, or its `rows` [lo, hi). `name` is the graph's.
 
-    `offset` and `nbytes` in bytes; layout "vector" or "tile16".
+    `offset` and `nbytes` in bytes; layout "vector", "indices" or "tile16".
     """
 
     name: str
@@ -71,12 +73,12 @@ class WeightFile:
 
 
 def place(graph: Graph) -> WeightFile:
-    """Gives every weight of the graph its region: vectors first, then matrices in order of first use."""
+    """Gives every weight of the graph its region: vectors and indices first, then matrices in order of first use."""
     order: dict[str, int] = {}
     for i, node in enumerate(graph.nodes):
         for value in node.inputs:
             order.setdefault(value.name, i)
-    nodes = sorted(graph.of_kind("weight"), key=lambda n: (n.attrs["layout"] != "vector", order[n.output.name]))
+    nodes = sorted(graph.of_kind("weight"), key=lambda n: (n.attrs["layout"] == "tile16", order[n.output.name]))
     regions: list[Region] = []
     end = HEADER_BYTES
     for node in nodes:
@@ -84,7 +86,7 @@ def place(graph: Graph) -> WeightFile:
         fmt = value.type.dtype
         assert not isinstance(fmt, DType)
         shape = tuple(int(d) for d in value.type.shape)
-        offset = _align(end, VECTOR_ALIGN if layout == "vector" else MATRIX_ALIGN)
+        offset = _align(end, MATRIX_ALIGN if layout == "tile16" else VECTOR_ALIGN)
         tensor, rows = node.attrs["tensor"], node.attrs.get("rows")
         regions.append(Region(value.name, tensor, rows, fmt, shape, layout, offset, _packed_bytes(fmt, shape, layout)))
         end = offset + regions[-1].nbytes
@@ -92,7 +94,7 @@ def place(graph: Graph) -> WeightFile:
 
 
 def _packed_bytes(fmt: Format, shape: tuple[int, ...], layout: str) -> int:
-    if layout == "vector":
+    if layout in ELEMENTS:
         return 4 * _align(shape[0], 16)
     return math.prod(shape[:-2]) * packed_bytes(fmt, *shape[-2:])
 
@@ -143,9 +145,9 @@ def _stored(region: Region, raw: Bytes) -> Bytes:
 
 
 def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
-    if region.layout == "vector":
-        vector = np.zeros(_align(region.shape[0], 16), np.float32)
-        vector[: region.shape[0]] = dequantize(region.format, raw)
+    if region.layout in ELEMENTS:
+        vector = np.zeros(_align(region.shape[0], 16), ELEMENTS[region.layout])
+        vector[: region.shape[0]] = dequantize(region.format, raw) if region.layout == "vector" else raw.view("<i4")
         yield vector.view(np.uint8)
     else:
         for matrix in raw.reshape(math.prod(region.shape[:-2]), -1):  # experts one after the other

@@ -36,7 +36,10 @@ REQUIRED: Final = Required()
 
 @dataclass(frozen=True)
 class Tensor:
-    """A stored tensor. shape has rows first: (N, K), K weights make a row. offset and nbytes are bytes in file number `file`."""
+    """A stored tensor. shape has rows first: (N, K), K weights make a row. offset and nbytes are bytes in file number `file`.
+
+    columns: the tensor i32 [K] that says which column of the weight each stored column is; None where they are in order.
+    """
 
     name: str
     format: Format
@@ -44,6 +47,7 @@ class Tensor:
     file: int
     offset: int
     nbytes: int
+    columns: str | None = None
 
 
 class Strings(Sequence[bytes]):

@@ -3,6 +3,7 @@ bits stay as they are.
 
 For a weight [N, K] in G groups of columns, with B-bit codes: scales f16 [G, N];
     GPTQ  qweight i32 [K*B/32, N], a stream of codes down each column; qzeros i32 [G, N*B/32], along rows, less one in format v1
+          g_idx i32 [K], the group of each column: with desc_act (act-order) not ascending; the blocks are made in its order then
     AWQ   qweight i32 [K, N/8], qzeros i32 [G, N/8]: the eight nibbles of a word are columns 0 2 4 6 1 3 5 7 of its eight
 
 Reference: GPTQModel, nn_modules/qlinear; AutoAWQ, awq/utils/packing_utils.py. Papers: arXiv:2210.17323, arXiv:2306.00978.
@@ -10,8 +11,8 @@ Reference: GPTQModel, nn_modules/qlinear; AutoAWQ, awq/utils/packing_utils.py. P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from llmc.frontend.checkpoint import Bytes, Tensor, quoted
 from llmc.frontend.json_file import json_kind
 from llmc.frontend.quant._groups import BITS, group_format
 from llmc.frontend.safetensors import Stored
-from llmc.ir.quant import BlockFormat
+from llmc.ir.quant import INDICES, BlockFormat
 
 CONFIG: Final = "config.json: quantization_config"
 BESIDE: Final = "quantize_config.json"
@@ -61,6 +62,17 @@ class Grouped:
         has_zeros = isinstance(self.tensor.format, BlockFormat) and self.tensor.format.min is not None
         zeros = _zeros(self.parts, self.quantization, read).T if has_zeros else None
         return blocks(self.tensor, scales, zeros, lambda lo, hi: _codes(self, read, lo, hi))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a weight each stored column is, those of a group side by side: i32 [K]."""
+
+    tensor: Tensor
+    parts: Mapping[str, Stored]
+
+    def assemble(self, read: Read) -> Bytes:
+        return _order(read(self.parts["g_idx"])).view(np.uint8)
 
 
 def read_quantization(config: Any, beside: Mapping[str, Any]) -> Quantization:
@@ -136,13 +148,16 @@ def understand(name: str, parts: Mapping[str, Stored], q: Quantization, read: Re
     group = k if q.group == -1 else q.group
     _check_shapes(name, parts, q, n, k, group)
     if "g_idx" in parts:
-        _check_order(parts["g_idx"], read(parts["g_idx"]).view("<i4"), group)
+        _check_groups(parts["g_idx"], read(parts["g_idx"]).view("<i4"), group)
+    order = f"{name}.g_idx" if "g_idx" in parts and not _in_order(read(parts["g_idx"])) else None
+    if order and q.method != "gptq":
+        raise MalformedFileError(f"tensor {order} puts columns in another order, which {q.method} has not")
     zeros = _zeros(parts, q, read)
     if zeros.max(initial=0) > 255:
         raise UnsupportedModelError(f"tensor {name}.qzeros holds the zero point 256 of 8-bit codes, which llmc cannot compile")
     fmt = group_format(q.bits, min(group & -group, MAX_BLOCK), bool((zeros != 1 << (q.bits - 1)).any()))
     weight = parts["qweight"]
-    tensor = Tensor(f"{name}.weight", fmt, (n, k), weight.file, weight.offset, n * fmt.row_bytes(k))
+    tensor = Tensor(f"{name}.weight", fmt, (n, k), weight.file, weight.offset, n * fmt.row_bytes(k), order)
     return Grouped(tensor, q, parts)
 
 
@@ -161,15 +176,42 @@ def _check_shapes(name: str, parts: Mapping[str, Stored], q: Quantization, n: in
             raise MalformedFileError(f"{what}, expected {list(shape)} for {implied}")
 
 
-def _check_order(stored: Stored, groups: NDArray[np.int32], group: int) -> None:
-    """g_idx gives the group of each column: in order, unless columns were quantised by activation size (act-order)."""
+def _check_groups(stored: Stored, groups: NDArray[np.int32], group: int) -> None:
+    """g_idx gives the group of each column, as many to each."""
     count = len(groups) // group
     outside = np.flatnonzero((groups < 0) | (groups >= count))
     if outside.size:
         what = f"tensor {stored.name} holds {groups[outside[0]]} at {outside[0]}"
         raise MalformedFileError(f"{what}, expected groups 0 to {count - 1}")
-    if not np.array_equal(groups, np.arange(len(groups)) // group):
-        raise UnsupportedModelError(f"tensor {stored.name}: columns in act-order (desc_act), which llmc cannot compile yet")
+    sizes = np.bincount(groups, minlength=count)
+    uneven = np.flatnonzero(sizes != group)
+    if uneven.size:
+        what = f"tensor {stored.name} puts {sizes[uneven[0]]} columns in group {uneven[0]}"
+        raise MalformedFileError(f"{what}, expected {group} as quantization_config group_size says")
+
+
+def _in_order(g_idx: Bytes) -> bool:
+    groups = g_idx.view("<i4")
+    return bool((groups[1:] >= groups[:-1]).all())
+
+
+def _order(g_idx: Bytes) -> NDArray[np.int32]:
+    """The columns group by group, those of a group ascending."""
+    return np.argsort(g_idx.view("<i4"), kind="stable").astype("<i4")
+
+
+def orders(linears: Iterable[Grouped], read: Read) -> dict[str, Grouped | Columns]:
+    """The linears whose columns are not in order, and these orders; linears with the same share one. By tensor name."""
+    found: dict[str, Grouped | Columns] = {}
+    names: dict[bytes, str] = {}
+    for g in (g for g in linears if g.tensor.columns is not None):
+        stored = g.parts["g_idx"]
+        name = names.setdefault(bytes(read(stored)), stored.name)
+        if name == stored.name:
+            tensor = Tensor(name, INDICES, stored.shape, stored.file, stored.offset, stored.nbytes)
+            found[name] = Columns(tensor, {"g_idx": stored})
+        found[g.tensor.name] = replace(g, tensor=replace(g.tensor, columns=name))
+    return found
 
 
 def _zeros(parts: Mapping[str, Stored], q: Quantization, read: Read) -> NDArray[np.uint16]:
@@ -184,6 +226,12 @@ def stream(packed: Bytes, bits: int) -> Bytes:
     """u8 [rows, bytes], codes one after the other from the low bits up -> u8 [rows, codes]."""
     digits = np.unpackbits(packed, axis=1, bitorder="little").reshape(len(packed), -1, bits)
     return np.packbits(digits, axis=2, bitorder="little")[:, :, 0]
+
+
+def packed_stream(codes: Bytes, bits: int) -> Bytes:
+    """What `stream` reads: u8 [rows, codes] -> u8 [rows, bytes]."""
+    digits = np.unpackbits(codes[:, :, None], axis=2, bitorder="little", count=bits)
+    return np.packbits(digits.reshape(len(codes), -1), axis=1, bitorder="little")
 
 
 def _awq_columns(words: NDArray[np.uint32]) -> Bytes:
@@ -224,6 +272,8 @@ def _codes(g: Grouped, read: Read, lo: int, hi: int) -> Bytes:
         nibbles = _awq_columns(words[:, lo // 8 : hi // 8]).T.reshape(hi - lo, -1, 2)
         return nibbles[:, :, 0] | nibbles[:, :, 1] << np.uint8(4)
     packed = np.ascontiguousarray(words[:, lo:hi].T).view(np.uint8)
+    if g.tensor.columns is not None:
+        packed = packed_stream(stream(packed, bits)[:, _order(read(g.parts["g_idx"]))], bits)
     if bits != 3:
         return packed  # as it is
     codes = stream(packed, 3).reshape(-1, g.tensor.format.weights)

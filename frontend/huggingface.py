@@ -20,7 +20,7 @@ from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
 from llmc.frontend.compressed_tensors import Compressed
 from llmc.frontend.derived import PlusOne, norms_plus_one
-from llmc.frontend.group_quantization import Grouped
+from llmc.frontend.group_quantization import Columns, Grouped
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
 from llmc.frontend.safetensors import Shard, Stored, read_shard
@@ -45,7 +45,7 @@ PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB
 BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq")  # computed from the config; old files store it beside the weights
 
 
-Linear = Grouped | Compressed
+Linear = Grouped | Columns | Compressed
 Derived = Linear | PlusOne
 
 
@@ -134,8 +134,10 @@ def _linears(folder: Path, quantization: Any, stored: Mapping[str, Stored], shar
     else:
         beside = folder / group_quantization.BESIDE
         q = group_quantization.read_quantization(quantization, read_json(beside, MAX_CONFIG) if beside.exists() else {})
-        for name, parts in group_quantization.find_linears(stored).items():
-            found[f"{name}.weight"] = group_quantization.understand(name, parts, q, read)
+        linears = group_quantization.find_linears(stored)
+        grouped = [group_quantization.understand(name, parts, q, read) for name, parts in linears.items()]
+        found |= {g.tensor.name: g for g in grouped}
+        found |= group_quantization.orders(grouped, read)
     if not found:
         raise MalformedFileError(f"{CONFIG}: {QUANTIZATION} is there, but no tensor is quantised")
     return found

@@ -6,7 +6,7 @@ D head dim.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from llmc.errors import MalformedFileError
@@ -29,6 +29,7 @@ class Step:
     norm: str = "rms_norm"
     local_rope_table: Value | None = None  # of layers with a window
     windowed: bool = False  # whether a layer had a window
+    reordered: dict[tuple[str, str], Value] = field(default_factory=dict)  # by the names of x and of the order of its columns
 
     def local(self, every: int) -> bool:
         """Whether this layer has a window: all but the last of `every` layers, unless the checkpoint says otherwise."""
@@ -55,10 +56,21 @@ def norm(s: Step, x: Value, w: Weights, name: str) -> Value:
 
 def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
     """x [T, columns] -> [T, rows], or the columns [lo, hi) of that, with the bias where the checkpoint has one."""
-    matrix = s.emit("dequantize", w.matrix(name, rows, columns, part), name=f"{name}.f32")
-    y = s.emit("matmul", x, matrix, name=name)
+    weight, order = w.factor(name, rows, columns, part)
+    matrix = s.emit("dequantize", weight, name=f"{name}.f32")
+    y = s.emit("matmul", reordered(s, x, order), matrix, name=name)
     bias = w.optional_vector(f"{name}.bias", rows, part)
     return y if bias is None else s.emit("add_bias", y, bias, name=name)
+
+
+def reordered(s: Step, x: Value, order: Value | None) -> Value:
+    """x [T, K] with its columns as a weight has them. Weights that share x and order share the result."""
+    if order is None:
+        return x
+    key = (x.name, order.name)
+    if key not in s.reordered:
+        s.reordered[key] = s.emit("take_columns", x, order)
+    return s.reordered[key]
 
 
 def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], columns: int) -> list[Value]:

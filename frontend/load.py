@@ -18,7 +18,7 @@ from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.config import LONG_FACTORS, Config, Keys
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
-from llmc.frontend.layers import Step, norm
+from llmc.frontend.layers import Step, norm, reordered
 from llmc.frontend.rope import RopeScaling, frequencies
 from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
 from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
@@ -133,8 +133,8 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
 def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
     """Final norm and logits [R, V]; without an output matrix the embedding serves (tied)."""
     c = s.config
-    matrix = w.matrix("head", vocab, c.hidden) if w.has("head") else embedding
-    x = norm(s, x, w, "norm")
+    matrix, order = w.factor("head", vocab, c.hidden) if w.has("head") else (embedding, None)
+    x = reordered(s, norm(s, x, w, "norm"), order)
     logits = s.builder.emit("matmul", x, s.builder.emit("dequantize", matrix, name="head.f32"), name="logits")
     if c.logit_scale != 1.0:
         logits = s.builder.emit("scale", logits, name="logits", factor=1.0 / c.logit_scale)

@@ -33,11 +33,19 @@ class Weights:
 
     def matrix(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
         """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""
-        return self._weight(self._tensor(name, (rows, columns)), part)
+        return self._weight(self._in_order(self._tensor(name, (rows, columns))), part)
+
+    def factor(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> tuple[Value, Value | None]:
+        """A weight as `matrix` gives it, for a product, and which columns of x its own meet: i32 [columns]; None: in order."""
+        tensor = self._tensor(name, (rows, columns))
+        if tensor.columns is None:
+            return self._weight(tensor, part), None
+        self.used.add(tensor.columns)
+        return self._weight(tensor, part), self._weight(self.checkpoint.tensors[tensor.columns], None)
 
     def stack(self, name: str, count: int, rows: int, columns: int) -> Value:
         """The matrices [rows, columns] of `count` experts as one weight [count, rows, columns]."""
-        return self._weight(self._tensor(name, (count, rows, columns)), None)
+        return self._weight(self._in_order(self._tensor(name, (count, rows, columns))), None)
 
     def vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value:
         """Norm weights and biases: [size] of F32, F16 or BF16, or the elements [lo, hi) of one."""
@@ -54,6 +62,11 @@ class Weights:
     def _weight(self, tensor: Tensor, part: tuple[int, int] | None) -> Value:
         rows = tensor.shape[0] if part is None else part[1] - part[0]
         return self.builder.weight(tensor.name, TensorType(tensor.format, (rows, *tensor.shape[1:])), part)
+
+    def _in_order(self, tensor: Tensor) -> Tensor:
+        if tensor.columns is not None:
+            raise UnsupportedModelError(f"tensor {tensor.columns}: columns in act-order of a weight that is no linear's")
+        return tensor
 
     def _name(self, name: str) -> str:
         return self.names[name].format(i=self.layer)

@@ -10,6 +10,7 @@ LAYOUTS = {
     "embedding": ("", "tile16"),
     "linear": ("", "tile16", "vector"),
     "experts": ("", "", "", "tile16", "tile16", "tile16"),
+    "take_columns": ("", "indices"),
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),
     "head_norm": ("", "vector"),
@@ -24,7 +25,8 @@ GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul")
 
 @required_pass
 def choose_layout(graph: Graph) -> Graph:
-    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases.
+    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases,
+    "indices" for the columns that take_columns takes.
 
     Tiles keep the format of the checkpoint (ir/tiles.py); vectors are stored as f32. Raises UnsupportedModelError for a weight
     that would be needed in two layouts, or by an op that reads no stored weight.

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmc.ir import reference as ref
+from llmc.ir.quant import INDICES
 from llmc.ir.types import CACHE, DType, TensorType, f32, i32, q8
 
 Array = npt.NDArray[Any]
@@ -207,6 +208,12 @@ def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
 
+def _take_columns(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, columns = inputs
+    _expect(columns.dtype == INDICES and columns.shape == x.shape[-1:], "takes an index for each column")
+    return (x,)
+
+
 def _router(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     tokens, experts = inputs[0].shape
     _expect(attrs["gate"] in ("softmax", "sigmoid"), f"gate {attrs['gate']}")
@@ -385,6 +392,12 @@ def softcap(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def take_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], rows i32[R] -> f32[R,C]."""
     return (inputs[0][inputs[1]],)
+
+
+@op(_take_columns)
+def take_columns(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,K], columns i32[K] -> f32[T,K]: column j is column columns[j] of x."""
+    return (inputs[0][:, inputs[1].astype(np.int64)],)
 
 
 @op(_quantize)

@@ -192,7 +192,7 @@ class BlockFormat:
 
 @dataclass(frozen=True)
 class DenseFormat:
-    """One little-endian floating-point number per weight: f32, f16 or bf16."""
+    """One little-endian number per weight: f32, f16 or bf16, or i32 for indices."""
 
     name: str
     ggml_type: int
@@ -212,7 +212,9 @@ class DenseFormat:
         return k * self.nbytes
 
 
-_DENSE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
+_DENSE_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "i32": 4}
+INDICES = DenseFormat("i32", 26, 4)
+"""What take_columns reads its second operand as; not a format of weights that are multiplied."""
 
 Format = BlockFormat | DenseFormat
 
@@ -329,4 +331,4 @@ def _decode_dense(fmt: DenseFormat, raw: Bytes) -> NDArray[np.float32]:
     flat = np.ascontiguousarray(raw).reshape(-1)
     if fmt.name == "bf16":
         return (flat.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return flat.view("<f4" if fmt.name == "f32" else "<f2").astype(np.float32)
+    return flat.view({"f32": "<f4", "f16": "<f2", "i32": "<i4"}[fmt.name]).astype(np.float32)

@@ -22,6 +22,7 @@ import numpy as np
 
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.ops import infer
+from llmc.ir.quant import INDICES
 from llmc.ir.types import DType, Format, TensorType
 
 
@@ -103,7 +104,7 @@ def _parse_source(op: str, name: str, rest: str, attrs: dict[str, Any], formats:
     if match is None:
         raise ValueError("not a type")
     shape = tuple(int(d) if d.isdigit() else d for d in (match["shape"] or "").split(",") if d)
-    dtype = formats.get(match["name"]) if op == "weight" else None
+    dtype = {**formats, INDICES.name: INDICES}.get(match["name"]) if op == "weight" else None
     type = TensorType(dtype or DType(match["name"]), shape)
     data = None
     if match["data"]:

@@ -118,6 +118,16 @@ void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows
   for (int32_t i = r.lo; i < r.hi; i++) memcpy(y + (int64_t)i * ld, x + (int64_t)rows[i] * ld, (size_t)ld * sizeof *y);
 }
 
+void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,
+                          int32_t tokens) {
+  llmc_range r = llmc_share(w, tokens);
+  for (int32_t t = r.lo; t < r.hi; t++) {
+    const float *from = x + (int64_t)t * ld;
+    float *to = y + (int64_t)t * ld;
+    for (int32_t j = 0; j < n; j++) to[j] = from[columns[j]];
+  }
+}
+
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens) {
   llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) memcpy(y + (int64_t)r.lo * ld, x + (int64_t)r.lo * ld, (size_t)(r.hi - r.lo) * (size_t)ld * sizeof *y);

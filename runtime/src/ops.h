@@ -92,6 +92,9 @@ void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const floa
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens);
 void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens);
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count);
+/* Column j of y is column columns[j] of x: 0 <= columns[j] < n. y is not x. */
+void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,
+                          int32_t tokens);
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens);
 
 /* One layer of one cache group: keys and values of a page start at page + layer_offset. */

@@ -87,6 +87,44 @@ def test_gptq_is_read(tmp_path: Path, bits: int, group: int, centred: bool, v1: 
     c.release(f"{NAME}.weight")
 
 
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("group", [32, 256])
+def test_columns_in_act_order_are_stored_group_by_group(tmp_path: Path, bits: int, group: int) -> None:
+    tensors, stored = gptq(bits, group)
+    order = np.random.default_rng(0).permutation(K)
+    codes = weight(bits, group, False)[0]  # what gptq packed
+    groups = tensors["g_idx"][order]
+    tensors |= {"qweight": stream(codes[order], bits), "g_idx": groups}
+    c = directory(tmp_path / "m", tensors, quant_method="gptq", bits=bits, group_size=group, checkpoint_format="gptq_v2")
+    columns = c.tensors[f"{NAME}.weight"].columns
+    assert columns == f"{NAME}.g_idx" and c.tensors[columns].shape == (K,)
+    taken = c.data(columns).view("<i4")
+    assert np.array_equal(taken, np.argsort(groups, kind="stable"))
+    np.testing.assert_allclose(read_back(c), stored[:, order][:, taken], rtol=1e-6, atol=1e-6 * 255)
+    c.release(columns)
+
+
+def test_linears_with_one_order_share_it(tmp_path: Path) -> None:
+    tensors, _ = gptq()
+    mixed = tensors | {"g_idx": np.arange(K, dtype=np.int32) % 24}
+    other = tensors | {"g_idx": mixed["g_idx"][::-1].copy()}
+    layers = {"a": tensors, "b": mixed, "c": other, "d": mixed}
+    parts = {f"{name}.{part}": t for name, each in layers.items() for part, t in each.items()}
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}
+    c = read_huggingface(write_directory(tmp_path / "m", config, parts))
+    orders = {name: c.tensors[f"{name}.weight"].columns for name in layers}
+    assert orders == {"a": None, "b": "b.g_idx", "c": "c.g_idx", "d": "b.g_idx"}
+    assert sorted(c.tensors) == sorted([f"{name}.weight" for name in layers] + ["b.g_idx", "c.g_idx"])
+
+
+def test_awq_has_no_order_of_columns(tmp_path: Path) -> None:
+    codes, zeros, scales = weight(4, 32, False)
+    tensors: Tensors = {"qweight": awq_words(codes), "qzeros": awq_words(zeros), "scales": scales}
+    tensors["g_idx"] = np.arange(K, dtype=np.int32) % 24
+    with pytest.raises(MalformedFileError, match="g_idx puts columns in another order, which awq has not"):
+        directory(tmp_path / "m", tensors, quant_method="awq", bits=4, group_size=32, version="GEMM")
+
+
 @pytest.mark.parametrize("group", [32, 384, -1])
 def test_awq_is_read(tmp_path: Path, group: int) -> None:
     wide = K if group == -1 else group
@@ -148,7 +186,7 @@ def changed(**parts: NDArray[Any] | None) -> Tensors:
         (changed(g_idx=np.zeros(9, np.int32)), MalformedFileError, r"g_idx"),
         (changed(g_idx=np.full(K, 24, np.int32)), MalformedFileError, r"g_idx holds 24"),
         (changed(g_idx=np.full(K, -1, np.int32)), MalformedFileError, r"g_idx holds -1"),
-        (changed(g_idx=np.arange(K, dtype=np.int32) % 24), UnsupportedModelError, r"g_idx: columns in act-order"),
+        (changed(g_idx=np.arange(K, dtype=np.int32) // 33), MalformedFileError, r"g_idx puts 33 columns in group 0, expected 32"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path, tensors: Tensors, kind: type[LlmcError], word: str) -> None:

@@ -36,7 +36,7 @@ class Weights:
 
 
 def raw_weight(type: TensorType, name: str) -> npt.NDArray[np.uint8]:
-    """Stored bytes: matrices spread around 0, vectors between 0.5 and 1.5."""
+    """Stored bytes: matrices spread around 0, vectors between 0.5 and 1.5, indices in some order."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     shape = [int(d) for d in type.shape]
     assert not isinstance(type.dtype, DType)
@@ -47,6 +47,7 @@ def raw_weight(type: TensorType, name: str) -> npt.NDArray[np.uint8]:
         "f32": lambda v: v.astype("<f4"),
         "f16": lambda v: v.astype("<f2"),
         "bf16": lambda v: (v.astype("<f4").view("<u4") >> 16).astype("<u2"),
+        "i32": lambda v: np.argsort(v).astype("<i4"),
     }
     return np.frombuffer(encode[type.dtype.name](values).tobytes(), np.uint8)
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmc.ir.interpret import KvState, interpret
+from llmc.ir.interpret import KvState, WeightData, interpret
 from llmc.ir.ops import CATALOGUE
-from llmc.ir.quant import dequantize
+from llmc.ir.quant import INDICES, dequantize
 from tests.ir import sample
 from tests.passes.models import TINY, Decoder, decoder
 from tests.passes.rewrites import graph
@@ -154,6 +154,17 @@ def test_a_scaled_product_scales_its_bias() -> None:
     x = np.zeros((1, 64), np.float32)
     bias = sample.Weights.of(graph(text))("b").array()
     np.testing.assert_allclose(run(text, x=x)[0], 3 * bias, rtol=1e-6)
+
+
+def test_columns_are_taken_by_index() -> None:
+    text = """
+        %x = input f32[T,4]
+        %i = weight i32[4]
+        %y = take_columns %x, %i
+        return %y"""
+    weights = {"i": WeightData(INDICES, np.array([2, 0, 0, 3], "<i4").view(np.uint8), (4,))}
+    (y,) = interpret(graph(text), {"x": np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32)}, weights.__getitem__)
+    assert y.tolist() == [[2, 0, 0, 3], [6, 4, 4, 7]]
 
 
 def test_silu_of_large_numbers_does_not_overflow() -> None:

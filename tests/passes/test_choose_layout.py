@@ -35,6 +35,15 @@ def test_stores_a_tied_embedding_once() -> None:
     assert_rewrites(choose_layout, text.format(tile=""), text.format(tile=", layout='tile16'"))
 
 
+def test_keeps_indices_whole() -> None:
+    text = """
+        %x = input f32[T,64]
+        %i = weight i32[64] {{tensor='i'{indices}}}
+        %y = take_columns %x, %i
+        return %y"""
+    assert_rewrites(choose_layout, text.format(indices=""), text.format(indices=", layout='indices'"))
+
+
 def test_tiles_experts() -> None:
     text = """
         %x = input f32[T,64]

@@ -25,6 +25,20 @@ def test_takes_rows_before_a_feed_forward_block_and_its_residual() -> None:
         return %s""")  # fmt: skip
 
 
+def test_takes_rows_before_columns() -> None:
+    assert_rewrites(hoist_take_rows, HEAD + """
+        %i = weight i32[64]
+        %c = take_columns %x, %i
+        %y = linear %c, %w
+        %t = take_rows %y, %rows
+        return %t""", HEAD + """
+        %i = weight i32[64]
+        %x.rows = take_rows %x, %rows
+        %c = take_columns %x.rows, %i
+        %y = linear %c, %w
+        return %y""")  # fmt: skip
+
+
 def test_leaves_a_computed_bias_whole() -> None:
     assert_rewrites(hoist_take_rows, HEAD + """
         %b = input f32[64]
