@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ LAYOUT = "tile16"
 ELEMENTS = {"vector": "<f4", "indices": "<i4"}  # of the layouts that are one row
 
 Bytes = npt.NDArray[np.uint8]
-Read = Callable[[str], Bytes]
+Read = Callable[[str], Iterable[Bytes]]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def write(
 ) -> str:
     """Writes the file tensor by tensor; memory is bounded by a few row tiles. Returns its SHA-256, hexadecimal.
 
-    header: the 64 bytes at the front. read gives a tensor's stored bytes, release says they are done with; progress hears how
-    many bytes are written.
+    header: the 64 bytes at the front. read gives a tensor's stored bytes in pieces of whole matrices, release says they are done
+    with; progress hears how many bytes are written.
     """
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as out:
@@ -127,8 +127,9 @@ def write(
         at = HEADER_BYTES
         for region in file.regions:
             put(bytes(region.offset - at))
-            for chunk in _pack(region, _stored(region, read(region.tensor))):
-                put(chunk.data)
+            for piece in read(region.tensor):
+                for chunk in _pack(region, _stored(region, piece)):
+                    put(chunk.data)
             release(region.tensor)
             at = region.offset + region.nbytes
             progress(at)
@@ -150,5 +151,6 @@ def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
         vector[: region.shape[0]] = dequantize(region.format, raw) if region.layout == "vector" else raw.view("<i4")
         yield vector.view(np.uint8)
     else:
-        for matrix in raw.reshape(math.prod(region.shape[:-2]), -1):  # experts one after the other
-            yield from pack(region.format, matrix, *region.shape[-2:])
+        n, k = region.shape[-2:]
+        for matrix in raw.reshape(-1, n * region.format.row_bytes(k)):  # experts one after the other
+            yield from pack(region.format, matrix, n, k)

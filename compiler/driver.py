@@ -142,7 +142,7 @@ class _Build:
         header = artifact.weights_header(file.size, identity)
         with self.clock.phase("packing weights"):
             return weights.write(
-                file, self.folder / artifact.WEIGHTS_NAME, header, checkpoint.data, checkpoint.release,
+                file, self.folder / artifact.WEIGHTS_NAME, header, checkpoint.pieces, checkpoint.release,
                 lambda done: self.clock.report("packing weights", done, file.size),
             )  # fmt: skip
 

@@ -206,6 +206,10 @@ class Checkpoint:
         t = self.tensors[name]
         return np.frombuffer(self._maps[t.file], np.uint8, t.nbytes, t.offset)
 
+    def pieces(self, name: str) -> Iterator[Bytes]:
+        """The same as one or more arrays of whole matrices, in order, so that not all of them are in memory at a time."""
+        yield self.data(name)
+
     def release(self, name: str) -> None:
         """Says that a tensor's bytes are not needed soon: they stop being resident, and are read again if asked for."""
         t = self.tensors[name]

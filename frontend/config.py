@@ -35,6 +35,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "softcap": ("attn_logit_softcapping", "attn_logit_softcapping"),
     "logit_softcap": ("final_logit_softcapping", "final_logit_softcapping"),
     "window": ("attention.sliding_window", "sliding_window"),
+    "experts_used": ("expert_used_count", "num_experts_per_tok"),
     "experts": ("expert_count", "num_local_experts"),
     "query_scale": ("", "query_pre_attn_scalar"),
     "attention_scale": ("attention.scale", "attention_multiplier"),
@@ -105,7 +106,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
         embedding_scale=keys.factor("embedding_scale") or 1.0,
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,
-        experts=read_experts(keys, layers),
+        experts=read_experts(keys, layers, dialect),
         **options,
     )
 

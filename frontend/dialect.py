@@ -26,6 +26,7 @@ MAX_LENGTH: Final = (1 << 32) - 1
 @dataclass(frozen=True)
 class Dialect:
     """activation_key, activations  the key of the feed-forward's function, and its names for the one that the family has
+    experts       the classes that may have experts in the place of the feed-forward block
     tied          whether the embedding serves as the output matrix where the file does not say
     windows       whether layers may have a window
     rope_base     where the file does not say
@@ -35,6 +36,7 @@ class Dialect:
 
     activation_key: str = "hidden_act"
     activations: tuple[str, ...] = SILU
+    experts: tuple[str, ...] = ()
     tied: bool = False
     windows: bool = False
     rope_base: float = 10000.0

@@ -9,6 +9,7 @@ from llmc.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     from llmc.frontend.config import Keys
+    from llmc.frontend.dialect import Dialect
 
 MAX_EXPERTS: Final = 1 << 14  # the largest published model has 512
 GATES: Final = ("softmax", "softmax", "sigmoid")  # by expert_gating_func; 0 is a file without the key
@@ -31,15 +32,13 @@ class Experts:
     scale: float
 
 
-def read_experts(keys: Keys, layers: int) -> Experts | None:
+def read_experts(keys: Keys, layers: int, dialect: Dialect) -> Experts | None:
     """None for a dense model. Raises MalformedFileError or UnsupportedModelError naming the key."""
     count = keys.integer("experts", low=0, high=MAX_EXPERTS, default=0)
     if count == 0:
         return None
     if not keys.gguf:
-        raise UnsupportedModelError(
-            f"{keys.checkpoint.key_file}: {keys.name('experts')} is {count}: llmc reads mixtures of experts from GGUF files only"
-        )
+        return _huggingface_experts(keys, layers, dialect, count)
     if (groups := keys.integer("expert_group_count", low=0, default=0)) > 1:
         raise UnsupportedModelError(f"{keys.name('expert_group_count')} is {groups}: llmc cannot choose experts by groups")
     gate = keys.integer("expert_gating_func", low=0, high=255, default=0)
@@ -48,9 +47,19 @@ def read_experts(keys: Keys, layers: int) -> Experts | None:
     dense = keys.of_layers("intermediate", layers)
     return Experts(
         count=count,
-        used=keys.integer("expert_used_count", high=count),
+        used=keys.integer("experts_used", high=count),
         intermediate=keys.of_layers("expert_feed_forward_length", layers, default=dense),
         gate=GATES[gate],
         normalize=keys.checkpoint.flag(keys.name("expert_weights_norm"), None),
         scale=keys.factor("expert_weights_scale") or 1.0,
     )
+
+
+def _huggingface_experts(keys: Keys, layers: int, dialect: Dialect, count: int) -> Experts:
+    """As the first Mixtral has them: of the size that a feed-forward block has, chosen by softmax."""
+    checkpoint = keys.checkpoint
+    if checkpoint.architecture not in dialect.experts:
+        what = f"{checkpoint.key_file}: {keys.name('experts')} is {count}"
+        raise UnsupportedModelError(f"{what}; llmc compiles {checkpoint.architecture} from directories without experts")
+    used, intermediate = keys.integer("experts_used", high=count), keys.of_layers("intermediate", layers)
+    return Experts(count, used, intermediate, gate="softmax", normalize=None, scale=1.0)

@@ -7,7 +7,7 @@ object inside it is called by its path, `rope_scaling.factor`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
 from llmc.frontend.compressed_tensors import Compressed
-from llmc.frontend.derived import PlusOne, norms_plus_one
+from llmc.frontend.derived import PlusOne, Stack, find_stacks, norms_plus_one
 from llmc.frontend.group_quantization import Columns, Grouped
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
@@ -58,24 +58,42 @@ class HuggingFace(Checkpoint):
 
     def __init__(
         self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor],
-        grouped: Mapping[str, Derived],
+        grouped: Mapping[str, Derived], stacks: Mapping[str, Stack],
     ) -> None:  # fmt: skip
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
         self.folder = folder
         self.grouped = grouped
+        self.stacks = stacks
         super().__init__([*(s.path for s in shards), *beside], [s.data for s in shards], flatten(config), tensors)
         self.path = folder
 
     def data(self, name: str) -> Bytes:
         """The bytes of a tensor: as they are stored, or computed from them: the blocks of a quantised linear, put together."""
-        if name in self.grouped:
-            return self.grouped[name].assemble(self._stored)
-        return super().data(name)
+        parts = self._parts(name)
+        return self._bytes(parts[0]) if len(parts) == 1 else np.concatenate([self._bytes(part) for part in parts])
+
+    def pieces(self, name: str) -> Iterator[Bytes]:
+        """The same, expert by expert where each has a tensor of its own."""
+        for part in self._parts(name):
+            yield self._bytes(part)
+            self._let_go(part)
 
     def release(self, name: str) -> None:
-        for part in self.grouped[name].parts.values() if name in self.grouped else (self.tensors[name],):
-            self._release(part.file, part.offset, part.nbytes)
+        for part in self._parts(name):
+            self._let_go(part)
+
+    def _parts(self, name: str) -> tuple[Tensor, ...]:
+        return self.stacks[name].parts if name in self.stacks else (self.tensors[name],)
+
+    def _bytes(self, part: Tensor) -> Bytes:
+        derived = self.grouped.get(part.name)
+        return self._stored(part) if derived is None else derived.assemble(self._stored)
+
+    def _let_go(self, part: Tensor) -> None:
+        stored = self.grouped[part.name].parts.values() if part.name in self.grouped else (part,)
+        for source in stored:
+            self._release(source.file, source.offset, source.nbytes)
 
     def with_norms_plus_one(self) -> HuggingFace:
         """The same directory, each norm's weight w shown as 1 + w in f32."""
@@ -117,7 +135,10 @@ def read_huggingface(folder: Path) -> HuggingFace:
     parts = {t.name for g in grouped.values() for t in g.parts.values()}
     tensors = {name: _tensor(shards[t.file], t) for name, t in stored.items() if name not in parts}
     tensors |= {name: g.tensor for name, g in grouped.items()}
-    return HuggingFace(folder, shards, config, tensors, grouped)
+    stacks = find_stacks(tensors)
+    single = {part.name for stack in stacks.values() for part in stack.parts}
+    tensors = {name: t for name, t in tensors.items() if name not in single} | {name: s.tensor for name, s in stacks.items()}
+    return HuggingFace(folder, shards, config, tensors, grouped, stacks)
 
 
 def _linears(folder: Path, quantization: Any, stored: Mapping[str, Stored], shards: Sequence[Shard]) -> dict[str, Linear]:

@@ -5,6 +5,7 @@ arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825, arXiv:24
 """
 
 from llmc.frontend.arch import ATTENTION, DECODER, EXPERTS, FEED_FORWARD, Architecture, biases
+from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, feed_forward, residual, rms_norm
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -21,13 +22,21 @@ def windowed_block(s: Step, x: Value, w: Weights) -> Value:
     return block(s, x, w, local=True)
 
 
+MIXTRAL_EXPERTS = {
+    name: (EXPERTS[name], f"model.layers.{{i}}.block_sparse_moe.{theirs}.weight")
+    for name, theirs in {
+        "ffn.router": "gate", "ffn.gate_experts": "experts.w1", "ffn.up_experts": "experts.w3", "ffn.down_experts": "experts.w2",
+    }.items()
+}  # fmt: skip
+
 LLAMA = Architecture(
     gguf="llama",
     papers="arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825, arXiv:2401.04088",
     weights={**DECODER, **biases(*ATTENTION, *FEED_FORWARD)},
     rope="interleaved",  # GGUF permutes the rows of q and k
     block=windowed_block,
-    hf=("LlamaForCausalLM", "MistralForCausalLM"),
+    hf=("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
     hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
-    experts=EXPERTS,
+    dialect=Dialect(experts=("MixtralForCausalLM",)),
+    experts=MIXTRAL_EXPERTS,
 )

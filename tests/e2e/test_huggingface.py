@@ -10,7 +10,10 @@ import llmc
 from llmc.cli import main
 from tests.e2e.reference import KL_WITHOUT_RECORD, Compiled, Reference, kl
 
-FAMILIES = ["cohere", "gemma2", "gemma2_qpas", "gemma3", "granite", "llama", "llama_bias", "mistral", "mistral_swa", "phi3", "qwen2", "qwen3"]
+FAMILIES = [
+    "cohere", "gemma2", "gemma2_qpas", "gemma3", "granite", "llama", "llama_bias", "mistral", "mistral_swa", "mixtral", "phi3",
+    "qwen2", "qwen3",
+]  # fmt: skip
 QUANTISED = [
     "awq_b4_g128_gemm", "ct_w4a16_asym", "ct_w8a8_int", "gptq_b2_g32_sym", "gptq_b3_g32_asym_v2", "gptq_b4_g128_sym",
     "gptq_b4_g32_asym_desc_v2", "gptq_b8_g32_sym",

@@ -1,4 +1,4 @@
-"""Families whose config.json says things in its own way: Gemma."""
+"""Families whose config.json says things in its own way: Gemma, Mixtral."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 
 from llmc.errors import LlmcError
 from llmc.frontend.config import Config
+from llmc.frontend.experts import Experts
 from llmc.frontend.huggingface import read_huggingface
 from llmc.frontend.load import find_architecture
 from llmc.frontend.rope import RopeScaling
@@ -18,11 +19,12 @@ GEMMA: dict[str, Any] = {
     "num_attention_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "vocab_size": 4, "sliding_window": 32,
     "query_pre_attn_scalar": 25, "hidden_activation": "gelu_pytorch_tanh",
 }  # fmt: skip
-TENSORS = {
-    "model.embed_tokens.weight": np.ones((4, 16), np.float16),
-    "model.layers.0.input_layernorm.weight": np.array([0.25, -1.5, 2**-12], np.float16),
-    "model.norm.weight": np.array([2**-24], np.float32),
-}
+TENSORS = {f"model.layers.{i}.input_layernorm.weight": np.ones(16, np.float16) for i in range(3)}
+
+
+MIXTRAL: dict[str, Any] = {
+    **GEMMA, "architectures": ["MixtralForCausalLM"], "sliding_window": None, "num_local_experts": 4, "num_experts_per_tok": 2,
+}  # fmt: skip
 
 
 def config(folder: Path, **changes: Any) -> Config:
@@ -92,13 +94,21 @@ def test_what_cannot_be_compiled_is_named(tmp_path: Path, changes: dict[str, Any
         config(tmp_path / "m", **changes)
 
 
-def test_norms_are_shown_with_one_added_in_f32(tmp_path: Path) -> None:
-    stored = read_huggingface(write_directory(tmp_path / "m", GEMMA, TENSORS))
-    shown = stored.with_norms_plus_one()
-    name = "model.layers.0.input_layernorm.weight"
-    assert shown.data(name).view(np.float32).tolist() == [1.25, -0.5, 1 + 2**-12]
-    assert shown.data("model.norm.weight").view(np.float32).tolist() == [1.0]
-    assert shown.tensors[name].format.name == "f32" and shown.tensors[name].nbytes == 12
-    assert np.array_equal(shown.data("model.embed_tokens.weight"), stored.data("model.embed_tokens.weight"))
-    assert stored.data(name).size == 6  # what was opened stays as it was
-    shown.release(name)
+def test_experts_have_the_size_of_a_feed_forward_block(tmp_path: Path) -> None:
+    c = config(tmp_path / "m", **MIXTRAL)
+    assert c.experts == Experts(count=4, used=2, intermediate=16, gate="softmax", normalize=None, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"num_experts_per_tok": 5}, "num_experts_per_tok"),
+        ({"num_experts_per_tok": None}, "num_experts_per_tok"),
+        ({"num_local_experts": -1}, "num_local_experts"),
+        ({"architectures": ["LlamaForCausalLM"]}, "num_local_experts is 4"),
+        ({"sliding_window": 32}, "sliding_window"),
+    ],
+)
+def test_experts_that_cannot_be_compiled_are_named(tmp_path: Path, changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(LlmcError, match=word):
+        config(tmp_path / "m", **{**MIXTRAL, **changes})
