@@ -196,13 +196,13 @@ class _Lowering:
         tiles = _pad(int(weight.type.shape[0])) // 16
         return f"{{{table}, {self.weight(weight)}, {self.vector(bias)}, {y}, {tiles}, {ldy}}}"
 
-    def expert_matrix(self, weight: Value, acts: str) -> str:
-        """The matrices of all experts, one after the other."""
+    def expert_matrix(self, weight: Value, bias: Value | None, acts: str) -> str:
+        """The matrices of all experts, one after the other, and their biases."""
         fmt = weight.type.dtype
         assert not isinstance(fmt, DType)
         rows, columns = map(int, weight.type.shape[1:])
         table, each = self.linear_kernels(fmt, acts), packed_bytes(fmt, rows, columns)
-        return f"{{{table}, {self.weight(weight)}, INT64_C({each}), {_pad(rows) // 16}}}"
+        return f"{{{table}, {self.weight(weight)}, INT64_C({each}), {_pad(rows) // 16}, {self.vector(bias)}}}"
 
     def linear_kernels(self, fmt: Format, acts: str) -> str:
         specs = tuple(Linear(fmt, acts, p) for p in WIDTHS)
@@ -403,14 +403,15 @@ def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -
 
 @_rule("attention")
 def _attention(p: _Lowering, node: Node) -> None:
-    a, q = node.attrs, node.inputs[0]
+    a, (q, _, _, *sinks) = node.attrs, node.inputs
     group = a["heads"] // a["kv_heads"]
     softcap, window = a.get("softcap", 0.0), a.get("window", 0)
-    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0)
+    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0, bool(sinks))
     fns = p.kernel(*specs, member=specs[0].symbol)
     n = _pad(_columns(q))
     tile, o, scale = specs[1].tokens, p.f32(node.output), _float(a["scale"])
-    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), o, p.layer_cache(node), n, n, scale, _float(softcap), window)
+    sink = p.vector(sinks[0] if sinks else None)
+    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), sink, o, p.layer_cache(node), n, n, scale, _float(softcap), window)
     p.barrier()
 
 
@@ -456,16 +457,18 @@ def _router(p: _Lowering, node: Node) -> None:
 @_rule("experts")
 def _experts(p: _Lowering, node: Node) -> None:
     """The fields of llmc_experts (runtime/src/ops_experts.h)."""
-    x, ids, weights, gate, up, down = node.inputs
+    x, ids, weights, gate, up, down, *biases = node.inputs
+    gate_bias, up_bias, down_bias = biases or (None, None, None)
     outer, inner = node.attrs.get("forms", ("f32", "f32"))
     table, rows, gate_at, up_at, gated = node.attrs["scratch"]
-    types = scratch_types(node, p.graph.bounds)
+    types, function = scratch_types(node, p.graph.bounds), node.attrs.get("function", "silu")
     count, intermediate, hidden = map(int, gate.type.shape)
     fields = {
         "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
-        "gate_w": p.expert_matrix(gate, outer), "up_w": p.expert_matrix(up, outer), "down_w": p.expert_matrix(down, inner),
+        "gate_w": p.expert_matrix(gate, gate_bias, outer), "up_w": p.expert_matrix(up, up_bias, outer),
+        "down_w": p.expert_matrix(down, down_bias, inner),
         "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
-        "silu_mul": p.kernel(Activation("silu", True, f32=inner == "f32", q8=inner == "q8")), "sum": p.kernel(ExpertSum()),
+        "activation": p.kernel(Activation(function, True, f32=inner == "f32", q8=inner == "q8")), "sum": p.kernel(ExpertSum()),
         "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
         "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8",
         "gate": f"F({gate_at})", "up": f"F({up_at})",

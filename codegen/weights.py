@@ -95,7 +95,7 @@ def place(graph: Graph) -> WeightFile:
 
 def _packed_bytes(fmt: Format, shape: tuple[int, ...], layout: str) -> int:
     if layout in ELEMENTS:
-        return 4 * _align(shape[0], 16)
+        return 4 * math.prod(shape[:-1]) * _align(shape[-1], 16)
     return math.prod(shape[:-2]) * packed_bytes(fmt, *shape[-2:])
 
 
@@ -147,9 +147,10 @@ def _stored(region: Region, raw: Bytes) -> Bytes:
 
 def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
     if region.layout in ELEMENTS:
-        vector = np.zeros(_align(region.shape[0], 16), ELEMENTS[region.layout])
-        vector[: region.shape[0]] = dequantize(region.format, raw) if region.layout == "vector" else raw.view("<i4")
-        yield vector.view(np.uint8)
+        vectors = np.zeros((math.prod(region.shape[:-1]), _align(region.shape[-1], 16)), ELEMENTS[region.layout])
+        elements = dequantize(region.format, raw) if region.layout == "vector" else raw.view("<i4")
+        vectors[:, : region.shape[-1]] = elements.reshape(len(vectors), -1)
+        yield vectors.reshape(-1).view(np.uint8)
     else:
         n, k = region.shape[-2:]
         for matrix in raw.reshape(-1, n * region.format.row_bytes(k)):  # experts one after the other

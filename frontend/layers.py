@@ -105,12 +105,12 @@ def attention(
     if rotate and table is not None:
         q = s.emit("rope", q, table, name="q_rope", heads=c.heads, style=s.rope_style)
         k = s.emit("rope", k, table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
-    mixed = _attend(s, q, k, v, local)
+    mixed = _attend(s, q, k, v, local, w.optional_vector("attn.sinks", c.heads))
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
 
-def _attend(s: Step, q: Value, k: Value, v: Value, local: bool) -> Value:
-    """Appends k and v to the layer's cache and attends to it: q [T, H*D] -> [T, H*D]."""
+def _attend(s: Step, q: Value, k: Value, v: Value, local: bool, sinks: Value | None) -> Value:
+    """Appends k and v to the layer's cache and attends to it: q [T, H*D], sinks [H] -> [T, H*D]."""
     c = s.config
     s.windowed = s.windowed or local
     window = {"window": c.window} if local and c.window else {}
@@ -118,7 +118,8 @@ def _attend(s: Step, q: Value, k: Value, v: Value, local: bool) -> Value:
     s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=s.layer, kv_heads=c.kv_heads, head_dim=c.head_dim)
     of = dict(layer=s.layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
     scores = s.emit("attention_scores", q, s.kv, name="scores", **of, **softcap)
-    probabilities = s.emit("softmax_causal", scores, s.positions, name="probabilities", **window)
+    others = [] if sinks is None else [sinks]
+    probabilities = s.emit("softmax_causal", scores, s.positions, *others, name="probabilities", **window)
     return s.emit("attention_values", probabilities, s.kv, name="mixed", **of)
 
 
@@ -147,10 +148,11 @@ def _gated(s: Step, x: Value, w: Weights, function: str) -> Value:
     return linear(s, product, w, "ffn.down", c.hidden, c.intermediate)
 
 
-def experts(s: Step, x: Value, w: Weights, *, normalize: bool) -> Value:
+def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False) -> Value:
     """x [T, C] -> [T, C]: the weighted sum of the few SwiGLU experts a router chose for each token.  arXiv:2401.04088.
 
-    normalize: the weights of a token sum to one, unless the checkpoint says otherwise.
+    normalize: the weights of a token sum to one, unless the checkpoint says otherwise. clamped: SwiGLU as gpt-oss has it,
+    arXiv:2508.10925. Experts have biases where the checkpoint does.
     """
     c, e = s.config, s.config.experts
     if e is None:
@@ -161,9 +163,12 @@ def experts(s: Step, x: Value, w: Weights, *, normalize: bool) -> Value:
         "router", logits, names=(f"expert_ids.{s.layer}", f"expert_weights.{s.layer}"),
         used=e.used, gate=e.gate, normalize=normalize, scale=e.scale,
     )  # fmt: skip
-    gate, up = (w.stack(f"ffn.{name}_experts", e.count, e.intermediate, c.hidden) for name in ("gate", "up"))
-    down = w.stack("ffn.down_experts", e.count, c.hidden, e.intermediate)
-    return s.emit("experts", x, ids, weights, gate, up, down)
+    sizes = {"gate": (e.intermediate, c.hidden), "up": (e.intermediate, c.hidden), "down": (c.hidden, e.intermediate)}
+    matrices = [w.stack(f"ffn.{name}_experts", e.count, *size) for name, size in sizes.items()]
+    biased = any(w.has(f"ffn.{name}_experts.bias") for name in sizes)
+    biases = [w.vectors(f"ffn.{name}_experts.bias", e.count, rows) for name, (rows, _) in sizes.items() if biased]
+    function = {"function": "clamped_silu"} if clamped else {}
+    return s.emit("experts", x, ids, weights, *matrices, *biases, **function)
 
 
 def feed_forward(s: Step, x: Value, w: Weights) -> Value:

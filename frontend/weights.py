@@ -49,15 +49,22 @@ class Weights:
 
     def vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value:
         """Norm weights and biases: [size] of F32, F16 or BF16, or the elements [lo, hi) of one."""
-        tensor = self._tensor(name, (size,))
+        return self._weight(self._dense(name, (size,)), part)
+
+    def optional_vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value | None:
+        return self.vector(name, size, part) if self.has(name) else None
+
+    def vectors(self, name: str, count: int, size: int) -> Value:
+        """The biases of `count` experts as one weight [count, size], of the same types."""
+        return self._weight(self._dense(name, (count, size)), None)
+
+    def _dense(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = self._tensor(name, shape)
         if not isinstance(tensor.format, DenseFormat):
             raise UnsupportedModelError(
                 f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16"
             )
-        return self._weight(tensor, part)
-
-    def optional_vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value | None:
-        return self.vector(name, size, part) if self.has(name) else None
+        return tensor
 
     def _weight(self, tensor: Tensor, part: tuple[int, int] | None) -> Value:
         rows = tensor.shape[0] if part is None else part[1] - part[0]

@@ -9,7 +9,8 @@ from llmc.passes.base import required_pass
 LAYOUTS = {
     "embedding": ("", "tile16"),
     "linear": ("", "tile16", "vector"),
-    "experts": ("", "", "", "tile16", "tile16", "tile16"),
+    "experts": ("", "", "", "tile16", "tile16", "tile16", "vector", "vector", "vector"),
+    "attention": ("", "", "", "vector"),
     "take_columns": ("", "indices"),
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),
@@ -25,7 +26,7 @@ GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul")
 
 @required_pass
 def choose_layout(graph: Graph) -> Graph:
-    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights and biases,
+    """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights, biases and sinks,
     "indices" for the columns that take_columns takes.
 
     Tiles keep the format of the checkpoint (ir/tiles.py); vectors are stored as f32. Raises UnsupportedModelError for a weight

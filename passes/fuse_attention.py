@@ -8,7 +8,7 @@ from llmc.passes.base import graph_pass
 
 @graph_pass
 def fuse_attention(graph: Graph) -> Graph:
-    """attention_values(softmax_causal(attention_scores(q, kv), positions), kv) -> attention(q, kv, positions).
+    """attention_values(softmax_causal(attention_scores(q, kv), positions), kv) -> attention(q, kv, positions), sinks included.
 
     Scores and probabilities [T, H, S] must have no other user; keys and values must be of the same cache and layer. The kernel
     computes the softmax page by page (Milakov & Gimelshein, arXiv:1805.02867), so memory does not grow with the context.
@@ -18,7 +18,7 @@ def fuse_attention(graph: Graph) -> Graph:
         softmax = _sole_producer(uses, node, "softmax_causal")
         scores = _sole_producer(uses, softmax, "attention_scores") if softmax else None
         if scores and softmax and _same_cache(scores, node):
-            edit.replace(node, "attention", (*scores.inputs, softmax.inputs[1]), **scores.attrs, **softmax.attrs)
+            edit.replace(node, "attention", (*scores.inputs, *softmax.inputs[1:]), **scores.attrs, **softmax.attrs)
             edit.drop(softmax, scores)
     return edit.graph()
 

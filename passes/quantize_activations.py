@@ -31,7 +31,7 @@ def quantize_activations(graph: Graph) -> Graph:
             quantized[x.name] = edit.insert_before(node, "quantize", (x,), q8(*x.type.shape), f"{x.name}.q8")
         edit.replace(node, "linear", (quantized[x.name], *node.inputs[1:]), **node.attrs)
     for node in graph.of_kind("experts"):
-        gate, up, down = (isinstance(w.type.dtype, BlockFormat) for w in node.inputs[3:])
+        gate, up, down = (isinstance(w.type.dtype, BlockFormat) for w in node.inputs[3:6])
         if down or (gate and up):
             edit.swap(node, node.with_attrs(forms=("q8" if gate and up else "f32", "q8" if down else "f32")))
     return edit.graph()

@@ -1,7 +1,8 @@
 """The nonlinear part of a feed-forward block: an activation function, mostly times the gate's other half.
 
 silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), gelu_erf(x) = x/2 (1 + erf(x/sqrt(2))).
-arXiv:1606.08415, arXiv:2002.05202.
+clamped_silu(g) u = g / (1 + e^(-1.702 g)) (u + 1) with g at most 7 and u in -7..7: both halves change, so it is always gated.
+arXiv:1606.08415, arXiv:2002.05202, arXiv:2508.10925.
 """
 
 import math
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
-FUNCTIONS = ("silu", "gelu", "gelu_erf")
+FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu")
+SLOPE, LIMIT = 1.702, 7.0  # of clamped_silu
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Activation:
             raise ValueError(f"activation {self.function!r}; there are {FUNCTIONS}")
         if not (self.f32 or self.q8):
             raise ValueError("an activation without a result")
+        if self.function == "clamped_silu" and not self.gated:
+            raise ValueError("clamped_silu without a gate's other half")
 
     @property
     def symbol(self) -> str:
@@ -59,6 +63,9 @@ class Activation:
 def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating] | float = 1.0) -> NDArray[np.float64]:
     """gate, up [..., n] -> function(gate) * up."""
     x = gate.astype(np.float64)
+    if function == "clamped_silu":
+        x = np.minimum(x, LIMIT)
+        return np.asarray(x / (1 + np.exp(-np.clip(SLOPE * x, -700, None))) * (np.clip(up, -LIMIT, LIMIT) + 1.0))
     if function == "gelu_erf":
         return np.asarray(x / 2 * np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) * up)
     exponent = x if function == "silu" else 2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)  # (1 + tanh(u)) / 2 = 1 / (1 + e^-2u)

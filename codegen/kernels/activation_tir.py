@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from llmc.codegen import tir
-from llmc.codegen.kernels.activation import Activation
+from llmc.codegen.kernels.activation import LIMIT, SLOPE, Activation
 from llmc.codegen.kernels.activations import COLUMNS
 from llmc.codegen.kernels.quantize import QuantisedRow
 from llmc.codegen.tir import Expr, f32, i64, let, load, loop, store
@@ -40,8 +40,11 @@ def _columns(spec: Activation, isa: Isa, p: SimpleNamespace, token: Expr, first:
     for column in range(0, count, isa.lanes):
         at = i64(first + column)
         gate = let(load(p.gate, i64(token) * i64(p.ldg) + at, isa.lanes))
+        up = load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes) if spec.gated else None
+        if spec.function == "clamped_silu":
+            gate, up = _clamped(isa, gate, up)
         value = _FUNCTIONS[spec.function](isa, gate)
-        values.append(let(value * load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes) if spec.gated else value))
+        values.append(let(value if up is None else value * up))
         if spec.f32:
             store(p.y, i64(token) * i64(p.ldy) + at, values[-1])
     return values
@@ -50,6 +53,17 @@ def _columns(spec: Activation, isa: Isa, p: SimpleNamespace, token: Expr, first:
 def _silu(isa: Isa, x: Expr) -> Expr:
     lanes = isa.lanes
     return x / (f32(1.0, lanes) + let(tir.exp(isa, f32(0.0, lanes) - x)))
+
+
+def _clamped(isa: Isa, gate: Expr, up: Expr) -> tuple[Expr, Expr]:
+    """(gate, what it is multiplied by): min(gate, 7), clamp(up) + 1."""
+    high, low, one = (f32(x, isa.lanes) for x in (LIMIT, -LIMIT, 1.0))
+    return let(tir.minimum(high, gate)), let(tir.maximum(low, tir.minimum(high, let(up))) + one)
+
+
+def _clamped_silu(isa: Isa, x: Expr) -> Expr:
+    lanes = isa.lanes
+    return x / (f32(1.0, lanes) + let(tir.exp(isa, x * f32(-SLOPE, lanes))))
 
 
 def _gelu(isa: Isa, x: Expr) -> Expr:
@@ -71,4 +85,4 @@ def _gelu_erf(isa: Isa, x: Expr) -> Expr:
     return tir.select(x < f32(0.0, lanes), x * tail, tir.fma(isa, f32(0.0, lanes) - x, tail, x))
 
 
-_FUNCTIONS = {"silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf}
+_FUNCTIONS = {"silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu}

@@ -6,7 +6,8 @@ partitions of 512. A partition starts fresh and ends as a state (m, z, acc[d]) p
     m = max s,  z = sum 2^(s - m),  acc = sum 2^(s - m) v          s = (q . k) * scale * log2(e)
 
 or, where scores are capped, s = cap * tanh((q . k) * scale / cap) * log2(e) (Gemma 2, arXiv:2408.00118),
-and states are merged in ascending order, M' = max(M, m), (Z, A) = (Z, A) 2^(M - M') + (z, acc) 2^(m - M'). So a row's result is a
+and states are merged in ascending order, M' = max(M, m), (Z, A) = (Z, A) 2^(M - M') + (z, acc) 2^(m - M'). A sink, a learned
+logit of a query head that has no value (gpt-oss, arXiv:2508.10925), joins Z once, after the last state. So a row's result is a
 function of its own query, keys and values alone, to the bit: not of how many tokens are computed together, nor of who computes
 which partition. Keys past the row's position contribute exactly nothing, nor do keys outside its window.
 """
@@ -39,7 +40,7 @@ class Attention:
     holds several tokens, a value that is not finite also spoils the tile's earlier tokens.
 
     window: a token sees the last `window` positions only, its own among them; pages wholly before that are not read. softcap:
-    scores are capped. The parameters are there, and not looked at, without them.
+    scores are capped. sinks: e^sinks[h] joins the denominator of head h. Parameters are there, and not looked at, without them.
 
     Uses about 12 * d * heads_per_kv * tokens bytes of stack.
     """
@@ -50,6 +51,7 @@ class Attention:
     dtype: str
     window: bool = False
     softcap: bool = False
+    sinks: bool = False
 
     def __post_init__(self) -> None:
         kv_append.check(self.d, self.dtype)
@@ -58,11 +60,12 @@ class Attention:
 
     @classmethod
     def variants(
-        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False
+        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False, sinks: bool = False
     ) -> tuple["Attention", "Attention"]:
         """The kernel for single tokens and the one for tiles, of a power of two of tokens."""
         tokens = 1 << (max(2, min(_TILE_TOKENS, _TILE_ROWS // heads_per_kv)).bit_length() - 1)
-        return cls(d, heads_per_kv, 1, dtype, window, softcap), cls(d, heads_per_kv, tokens, dtype, window, softcap)
+        options = (dtype, window, softcap, sinks)
+        return cls(d, heads_per_kv, 1, *options), cls(d, heads_per_kv, tokens, *options)
 
     @property
     def rows(self) -> int:
@@ -71,15 +74,15 @@ class Attention:
 
     @property
     def symbol(self) -> str:
-        options = "_window" * self.window + "_softcap" * self.softcap
+        options = "_window" * self.window + "_softcap" * self.softcap + "_sinks" * self.sinks
         return f"attention_d{self.d}_g{self.heads_per_kv}_t{self.tokens}_{self.dtype}{options}"
 
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, float *o, int32_t kv_heads, "
-            "int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap, int32_t window, int32_t kv_lo, "
-            "int32_t kv_hi, int32_t tok_lo, int32_t tok_hi"
+            "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, const float *sinks, "
+            "float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap, "
+            "int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, int32_t tok_hi"
         )
 
     def generate(self, isa: "Isa") -> "PrimFunc":
@@ -96,8 +99,12 @@ def reference(
     scale: float,
     window: int = 0,
     softcap: float = 0.0,
+    sinks: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d]. window, softcap: 0 for none."""
+    """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d].
+
+    window, softcap: 0 for none. sinks [heads].
+    """
     heads, kv_heads = q.shape[1], k.shape[1]
     keys, values = (np.repeat(a.astype(np.float64), heads // kv_heads, axis=1) for a in (k, v))
     rows = []
@@ -105,6 +112,8 @@ def reference(
         seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
         scores = np.einsum("hd,shd->hs", row, keys[seen]) * scale
         scores = softcap * np.tanh(scores / softcap) if softcap else scores
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        rows.append(np.einsum("hs,shd->hd", p / p.sum(axis=1, keepdims=True), values[seen]))
+        sink = np.full((heads, 1), -np.inf) if sinks is None else sinks.astype(np.float64)[:, None]
+        top = np.maximum(scores.max(axis=1, keepdims=True), sink)
+        p = np.exp(scores - top)
+        rows.append(np.einsum("hs,shd->hd", p / (p.sum(axis=1, keepdims=True) + np.exp(sink - top)), values[seen]))
     return np.stack(rows)

@@ -235,13 +235,21 @@ class _Attention:
         """acc / z. A zero is written as +0: its sign is the one thing that masked keys may change in a sum."""
         with loop(0, self.rows) as row:
             start = self.of_row(row, self.p.ldo)
-            share = let(f32(1.0) / load(self.total.z, row))
+            share = let(self.share_with_sink(row) if self.spec.sinks else f32(1.0) / load(self.total.z, row))
 
             def divided(at: Expr, width: int) -> None:
                 acc = load(self.total.acc, row * self.d + at, width)
                 store(self.p.o, start + i64(at), tir.fma(self.isa, acc, splat(share, width), f32(0.0, width)))
 
             tir.cover(self.d, self.lanes, divided)
+
+    def share_with_sink(self, row: Expr) -> Expr:
+        """1 / (z + 2^(sink - m)) where that may overflow: against the larger of m and the sink, which has no value to add."""
+        m, heads = let(load(self.total.m, row)), self.spec.heads_per_kv
+        sink = let(load(self.p.sinks, self.head * heads + row % heads) * f32(_LOG2_E))
+        top = let(tir.maximum(m, sink))
+        shrink, own = let(tir.exp2(self.isa, m - top)), let(tir.exp2(self.isa, sink - top))
+        return shrink / let(tir.fma(self.isa, load(self.total.z, row), shrink, own))
 
 
 class _Registers:

@@ -204,6 +204,16 @@ def _values(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...
     return (f32(inputs[0].shape[0], attrs["heads"] * attrs["head_dim"]),)
 
 
+def _softmax_causal(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(all(sinks.shape == (inputs[0].shape[1],) for sinks in inputs[2:]), "one sink per head")
+    return (inputs[0],)
+
+
+def _attention(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(all(sinks.shape == (attrs["heads"],) for sinks in inputs[3:]), "one sink per head")
+    return _values(inputs, attrs)
+
+
 def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
@@ -222,9 +232,11 @@ def _router(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...
 
 
 def _experts(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    x, ids, weights, gate, up, down = inputs
+    x, ids, weights, gate, up, down, *biases = inputs
     experts, intermediate, hidden = gate.shape
-    _expect(all(w.is_weight_format for w in (gate, up, down)), "the last three operands are weights")
+    _expect(all(w.is_weight_format for w in (gate, up, down)), "takes three weights")
+    _expect(attrs.get("function", "silu") in ("silu", "clamped_silu"), f"function {attrs.get('function')}")
+    _expect(not biases or [b.shape for b in biases] == [w.shape[:2] for w in inputs[3:6]], "a bias for each row of all weights")
     _expect(up.shape == gate.shape and down.shape == (experts, hidden, intermediate), "the shapes of the experts differ")
     _expect(ids.dtype is DType.I32 and ids.shape == weights.shape, "an expert id for each weight")
     _expect(x.shape == (ids.shape[0], hidden), f"{x.shape} activations for experts of {hidden} columns")
@@ -366,13 +378,14 @@ def attention_scores(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.softcap(scores, attrs["softcap"]) if "softcap" in attrs else scores,)
 
 
-@op(_like_first)
+@op(_softmax_causal)
 def softmax_causal(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after.
 
-    With `window`, over the last `window` of them.
+    With `window`, over the last `window` of them. With sinks f32[H], e^sink joins the sum that a head's are divided by.
     """
-    return (ref.softmax_causal(inputs[0], inputs[1], attrs.get("window", 0)),)
+    scores, positions, *sinks = inputs
+    return (ref.softmax_causal(scores, positions, attrs.get("window", 0), *sinks),)
 
 
 @op(_values)
@@ -417,13 +430,16 @@ def router(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_experts)
 def experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """x f32[T,C], ids i32[T,k], weights f32[T,k], gate, up fmt[E,F,C], down fmt[E,C,F] -> f32[T,C].
+    """x f32[T,C], ids i32[T,k], weights f32[T,k], gate, up fmt[E,F,C], down fmt[E,C,F], perhaps a bias for each of the
+    three, [E,F], [E,F], [E,C] -> f32[T,C].
 
-    Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j]. `forms` says
-    what the products read, "f32" or "q8": x, and what is between.  Shazeer et al., arXiv:1701.06538.
+    Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j], where `function`
+    may be "clamped_silu". `forms` says what the products read, "f32" or "q8": x, and what is between.
+    Shazeer et al., arXiv:1701.06538.
     """
     x, ids, weights = inputs[:3]
-    return (ref.experts(x, ids, weights, [w.array() for w in inputs[3:]], attrs.get("forms", ("f32", "f32"))),)
+    forms, function = attrs.get("forms", ("f32", "f32")), attrs.get("function", "silu")
+    return (ref.experts(x, ids, weights, [w.array() for w in inputs[3:]], forms, function),)
 
 
 # ---- ops made by passes -----------------------------------------------------------------------------------------------------
@@ -484,15 +500,15 @@ def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.rope(q, table, attrs["heads"], attrs["style"]), cache
 
 
-@op(_values)
+@op(_attention)
 def attention(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: causal softmax(scale * q @ k.T) @ v, grouped-query.
+    """q f32[T,H*D], cache, positions i32[T], perhaps sinks f32[H] -> f32[T,H*D]: grouped-query causal attention.
 
-    `softcap` and `window` as in attention_scores and softmax_causal.
+    softmax(scale * q @ k.T) @ v, with `softcap`, `window` and sinks as in attention_scores and softmax_causal.
     """
-    q, kv, positions = inputs
+    q, kv, *rest = inputs
     scores = attention_scores([q, kv], attrs)[0]
-    return attention_values([softmax_causal([scores, positions], attrs)[0], kv], attrs)
+    return attention_values([softmax_causal([scores, *rest], attrs)[0], kv], attrs)
 
 
 CONTEXT = i32(1)

@@ -37,6 +37,12 @@ def silu(x: Array) -> Array:
     return np.asarray(wide / (1 + np.exp(-wide)), np.float32)
 
 
+def clamped_silu_mul(gate: Array, up: Array) -> Array:
+    """g sigmoid(1.702 g) (u + 1) of g = min(gate, 7), u = clamp(up, -7, 7).  arXiv:2508.10925."""
+    g, u = np.minimum(gate.astype(np.float64), 7), np.clip(up.astype(np.float64), -7, 7)
+    return np.asarray(g / (1 + np.exp(-np.clip(1.702 * g, -700, None))) * (u + 1), np.float32)
+
+
 def gelu(x: Array) -> Array:
     wide = x.astype(np.float64)
     return np.asarray(wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))), np.float32)
@@ -93,13 +99,18 @@ def softcap(x: Array, cap: float) -> Array:
     return np.asarray(cap * np.tanh(x.astype(np.float64) / cap), np.float32)
 
 
-def softmax_causal(scores: Array, positions: Array, window: int = 0) -> Array:
-    """Row of a token at position p: softmax over keys 0..p, or p-window+1..p where there is a window, zero elsewhere."""
+def softmax_causal(scores: Array, positions: Array, window: int = 0, sinks: Array | None = None) -> Array:
+    """Row of a token at position p: softmax over keys 0..p, or p-window+1..p where there is a window, zero elsewhere.
+
+    sinks [H]: one more logit of each head, whose probability is left out of the result.
+    """
     keys, own = np.arange(scores.shape[-1])[None, None, :], positions[:, None, None]
     hidden = (keys > own) | (keys <= own - window if window else False)
     wide = np.where(hidden, -np.inf, scores.astype(np.float64))
-    e = np.exp(wide - wide.max(-1, keepdims=True))
-    return np.asarray(e / e.sum(-1, keepdims=True), np.float32)
+    sink = np.full((wide.shape[1], 1), -np.inf) if sinks is None else sinks.astype(np.float64)[:, None]
+    top = np.maximum(wide.max(-1, keepdims=True), sink)
+    e = np.exp(wide - top)
+    return np.asarray(e / (e.sum(-1, keepdims=True) + np.exp(sink - top)), np.float32)
 
 
 def attention_values(p: Array, values: Array, kv_heads: int) -> Array:
@@ -120,13 +131,20 @@ def router(logits: Array, used: int, gate: str, normalize: bool, scale: float) -
     return ids.astype(np.int32), np.asarray(picked / total * scale, np.float32)
 
 
-def experts(x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str]) -> Array:
-    """matrices: gate and up [E, F, C], down [E, C, F]; forms of x and of the gated product, "f32" or "q8"."""
-    gate, up, down = matrices
+def experts(
+    x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str], function: str = "silu"
+) -> Array:
+    """matrices: gate and up [E, F, C], down [E, C, F], perhaps their biases [E, F], [E, F], [E, C].
+
+    forms: of x and of the gated product, "f32" or "q8"; function: "silu" or "clamped_silu".
+    """
+    gate, up, down, *biases = matrices
+    gate_bias, up_bias, down_bias = biases or [np.zeros((len(m), m.shape[1])) for m in matrices]
     outer, inner = (quantize if form == "q8" else np.asarray for form in forms)
     y = np.zeros(x.shape, np.float64)
     for t, row in enumerate(outer(x)):
         for e, weight in zip(ids[t], weights[t], strict=True):
-            gated = silu(matmul(row, gate[e])) * matmul(row, up[e])
-            y[t] += np.float64(weight) * matmul(inner(gated), down[e])
+            halves = matmul(row, gate[e], gate_bias[e]), matmul(row, up[e], up_bias[e])
+            gated = clamped_silu_mul(*halves) if function == "clamped_silu" else silu(halves[0]) * halves[1]
+            y[t] += np.float64(weight) * matmul(inner(gated), down[e], down_bias[e])
     return y.astype(np.float32)

@@ -149,8 +149,9 @@ void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_
   }
 }
 
-void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q, float *o,
-                       llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap, int32_t window) {
+void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
+                       const float *sinks, float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap,
+                       int32_t window) {
   const uint8_t *kv = s->caches[c.group].pool + c.layer_offset;
   int64_t piece = 0; /* pieces of all sequences, dealt to the workers in turn */
   for (int32_t i = 0; i < s->n_seqs; i++) {
@@ -161,9 +162,9 @@ void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_
       for (int32_t h = 0; h < c.kv_heads; h++) {
         if (piece++ % w->count != w->index) continue;
         if (t < tiled)
-          fns[1](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
+          fns[1](q, kv, pages, s->positions, sinks, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
         if (tiled < hi)
-          fns[0](q, kv, pages, s->positions, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, tiled, hi);
+          fns[0](q, kv, pages, s->positions, sinks, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, tiled, hi);
       }
     }
   }

@@ -41,9 +41,10 @@ typedef void llmc_rope_fn(float *x, const float *table, int32_t heads, int32_t l
 typedef void llmc_kv_append_fn(const float *k, const float *v, const float *table, uint8_t *kv, const int32_t *pages,
                                const int32_t *positions, int32_t heads, int32_t ldk, int32_t ldv, int64_t page_bytes, int32_t lo,
                                int32_t hi);
-typedef void llmc_attention_fn(const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, float *o,
-                               int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap,
-                               int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, int32_t tok_hi);
+typedef void llmc_attention_fn(const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions,
+                               const float *sinks, float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes,
+                               float scale, float softcap, int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo,
+                               int32_t tok_hi);
 typedef void llmc_activation_fn(const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg,
                               int32_t ldu, int32_t ldy, int32_t n_tokens, int32_t lo, int32_t hi);
 
@@ -108,8 +109,9 @@ typedef struct llmc_layer_cache {
 void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_fn *fn, const float *k, const float *v,
                        const float *table, llmc_layer_cache cache, int32_t ldk, int32_t ldv);
 
-/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. softcap and window: 0 where the kernels know none. */
-void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q, float *o,
-                       llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap, int32_t window);
+/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. sinks, softcap and window: NULL and 0 where the kernels know none. */
+void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
+                       const float *sinks, float *o, llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap,
+                       int32_t window);
 
 #endif

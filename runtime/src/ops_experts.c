@@ -81,7 +81,8 @@ static void gather(const llmc_worker *w, const llmc_experts *e, const llmc_exper
 
 /* One product of one expert over its rows and row tiles [lo, hi): from `in` to y, both at the expert's first row. */
 static void product(const llmc_expert_matrix *m, int32_t expert, const llmc_activations *in, float *y, int32_t ldy, llmc_range tiles) {
-  llmc_linear part = {m->kernels, m->w + expert * m->bytes, NULL, y, m->tiles, ldy};
+  const float *bias = m->bias ? m->bias + (int64_t)expert * 16 * m->tiles : NULL;
+  llmc_linear part = {m->kernels, m->w + expert * m->bytes, bias, y, m->tiles, ldy};
   llmc_linear_tiles(&part, in, 1.0f, tiles);
 }
 
@@ -94,7 +95,7 @@ static void activate(const llmc_experts *e, int32_t first, int32_t count, llmc_r
     llmc_q8 q = q8_row(e->gated_q8, first + t, e->intermediate);
     if (q.qa) q = (llmc_q8){q.qa + column * width, q.da + column / 32 * width, q.sa + column / 16 * width};
     float *y = e->gated ? e->gated + at : NULL;
-    e->silu_mul(e->gate + at, e->up + at, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
+    e->activation(e->gate + at, e->up + at, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
   }
 }
 

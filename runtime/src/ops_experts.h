@@ -39,6 +39,7 @@ typedef struct llmc_expert_matrix {
   const uint8_t *w; /* expert e at w + e * bytes, in tiles of 16 rows */
   int64_t bytes; /* of one expert */
   int32_t tiles; /* of one expert */
+  const float *bias; /* expert e at bias + 16 * tiles * e; NULL: none */
 } llmc_expert_matrix;
 
 /* One layer's experts. What is read or written between the products lies in `rows`, `gate`, `up` and `gated`, by sorted row. */
@@ -49,7 +50,7 @@ typedef struct llmc_experts {
   float *y; /* [tokens][ld_hidden] */
   llmc_expert_matrix gate_w, up_w, down_w;
   llmc_norm_fn *quantize; /* rows of x to q8; NULL: the first products read f32 */
-  llmc_activation_fn *silu_mul;
+  llmc_activation_fn *activation; /* of gate and up, silu(gate) * up below */
   llmc_expert_sum_fn *sum;
   int32_t *table; /* see llmc_expert_groups_at */
   float *rows; /* f32 rows of x, later of the result of each pair */

@@ -14,16 +14,18 @@ from tests.tolerance import F32_FUNCTION, assert_sum_close
 
 Guard = Callable[[NDArray[Any]], NDArray[Any]]
 
-ALL = [Activation(function, gated, True, False) for function in FUNCTIONS for gated in (False, True)]
+CLAMPED = "clamped_silu"
+GATED = [Activation(function, True, True, False) for function in FUNCTIONS]
+ALL = [*GATED, *(Activation(function, False, True, False) for function in FUNCTIONS if function != CLAMPED)]
 FORMS = [
     tuple(Activation(function, gated, *forms) for forms in ((True, False), (False, True), (True, True)))
-    for function, gated in (("silu", True), ("gelu", True), ("gelu", False), ("gelu_erf", False))
+    for function, gated in (("silu", True), ("gelu", True), ("gelu", False), ("gelu_erf", False), (CLAMPED, True))
 ]
 
 
 # Relative; of gelu_erf, whose polynomial has an absolute error, to |x|. Far below zero gelu is x e^2u, and its exponent, a
 # product, is rounded: up to 88 times 2^-23.
-BOUND = {"silu": 2 * F32_FUNCTION, "gelu": 1e-5, "gelu_erf": 2 * F32_FUNCTION}
+BOUND = {"silu": 2 * F32_FUNCTION, "gelu": 1e-5, "gelu_erf": 2 * F32_FUNCTION, CLAMPED: 1e-5}
 
 
 class Case:
@@ -86,3 +88,8 @@ def test_the_int8_form_is_that_of_the_floats_to_the_bit(
 def test_refuses_a_kernel_without_a_result() -> None:
     with pytest.raises(ValueError, match="without a result"):
         Activation("silu", True, f32=False, q8=False)
+
+
+def test_both_halves_of_a_clamped_gate_are_needed() -> None:
+    with pytest.raises(ValueError, match="without a gate's other half"):
+        Activation(CLAMPED, False, f32=True, q8=False)

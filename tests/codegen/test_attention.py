@@ -21,6 +21,7 @@ LENGTHS = (1, 2, 63, 64, 65, 511, 512, 513, 600)  # of the keys a token sees: ar
 SHAPES = [(64, 4, "f16"), (128, 1, "f16"), (80, 3, "f32"), (72, 2, "f16"), (6, 5, "f16"), (96, 7, "f16"), (2, 16, "f32")]
 DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, g, 1, "f16") for g in (6, 8, 12)]
 PAIRS = [Attention.variants(*shape) for shape in SHAPES]
+SINKS = [Attention.variants(64, 8, "f16", True, sinks=True), Attention.variants(6, 3, "f32", softcap=True, sinks=True)]
 OPTIONS = [Attention.variants(64, 4, "f16", True, True), Attention.variants(6, 2, "f32", window=True)]
 SOFTCAP = 2.5
 KV_HEADS = 2
@@ -38,6 +39,7 @@ class Case:
     guard: Guard
     size: float = 1.0
     window: int = 0
+    sink: float = 0.0  # about which the sinks lie
 
     def __post_init__(self) -> None:
         rng, d = np.random.default_rng(len(self.positions)), self.spec.d
@@ -52,19 +54,21 @@ class Case:
         kv_append.reference(pool, self.pages, np.arange(n, dtype=np.int32), self.k, self.v, self.spec.dtype)
         self.pool = self.guard(pool)
         self.o = self.guard(np.full_like(self.q, np.nan))
+        self.sinks = self.guard((self.sink + 2 * rng.standard_normal(self.heads)).astype(np.float32))
         self.positions = self.guard(self.positions)
 
     def run(self, kernel: Kernel, tokens: tuple[int, int], heads: tuple[int, int] = (0, KV_HEADS)) -> None:
         ld, page_bytes = self.heads * self.spec.d, self.pool.shape[1]
         options = (self.scale, self.softcap, self.window, *heads, *tokens)
-        kernel(self.q, self.pool, self.pages, self.positions, self.o, KV_HEADS, ld, ld, page_bytes, *options)
+        kernel(self.q, self.pool, self.pages, self.positions, self.sinks, self.o, KV_HEADS, ld, ld, page_bytes, *options)
 
     @property
     def softcap(self) -> float:
         return SOFTCAP if self.spec.softcap else 0.0
 
     def assert_close(self) -> None:
-        arguments = (self.positions, self.scale, self.window, self.softcap)
+        sinks = self.sinks if self.spec.sinks else None
+        arguments = (self.positions, self.scale, self.window, self.softcap, sinks)
         wanted = reference(self.q, self.k, self.v, *arguments)
         assert_sum_close(self.o, wanted, reference(self.q, self.k, np.abs(self.v), *arguments), F32_SUM * max(1.0, self.size))
 
@@ -113,6 +117,27 @@ def test_a_window_hides_what_lies_before_it(
         one.run(compiled(single, isa), (0, 16))
         many.run(compiled(tiled, isa), (0, 16))
         one.assert_close()
+        assert one.o.tobytes() == many.o.tobytes()
+
+
+@pytest.mark.parametrize("sink", [-300.0, 0.0, 8.0, 300.0])
+@pytest.mark.parametrize("specs", SINKS, ids=ids)
+def test_a_sink_takes_its_share(
+    specs: tuple[Attention, Attention], isa: Isa, sink: float, compiled: Any, guarded: Guard
+) -> None:
+    """Once, over several partitions too; nothing where it is far below the scores, all where it is far above."""
+    single, tiled = specs
+    for first in (0, 60, 509, 1020):
+        positions = np.arange(first, first + 16, dtype=np.int32)
+        one, many = (Case(single, positions, guarded, 3.0, 70, sink) for _ in range(2))
+        if not single.window:
+            one.window = many.window = 0
+        one.run(compiled(single, isa), (0, 16))
+        many.run(compiled(tiled, isa), (0, 16))
+        if sink < 300:
+            one.assert_close()
+        else:
+            assert np.abs(one.o).max() < 1e-30
         assert one.o.tobytes() == many.o.tobytes()
 
 

@@ -16,7 +16,7 @@ Logits = NDArray[np.float32]
 Compiled = Callable[..., Path]  # compiled(source, activations="int8", target="cpu:native") -> artifact
 
 FAMILIES = [
-    "cohere", "cohere2", "exaone4", "gemma2", "gemma3", "glm4", "gpt2", "gpt_neox", "granite", "llama", "llama_bias",
+    "cohere", "cohere2", "exaone4", "gemma2", "gemma3", "glm4", "gpt2", "gpt_neox", "gpt_oss", "granite", "llama", "llama_bias",
     "llama_f32", "mistral", "mixtral", "olmo2", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "stablelm",
     "starcoder2",
 ]  # fmt: skip

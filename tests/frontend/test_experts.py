@@ -40,7 +40,7 @@ def router(graph: Graph) -> Node:
     return graph.of_kind("router")[0]
 
 
-@pytest.mark.parametrize("fixture", ["mixtral", "olmoe", "qwen3_moe"])
+@pytest.mark.parametrize("fixture", ["mixtral", "olmoe", "qwen3_moe", "gpt_oss"])
 def test_the_graph_computes_what_transformers_does(shared: Path, fixture: str) -> None:
     folder = shared / "models" / "open" / fixture
     model = open_model(folder / "model.gguf")
@@ -106,3 +106,32 @@ def test_refuses_experts_stored_one_by_one(mixtral: Checkpoint) -> None:
     old = Checkpoint(mixtral.files, [], mixtral.keys, {**mixtral.tensors, single.name: single})
     with pytest.raises(UnsupportedModelError, match=r"tensor blk\.0\.ffn_gate\.0\.weight holds a single expert"):
         graph_of(old)
+
+
+def test_gpt_oss_has_a_sink_for_each_head_and_a_bias_for_each_row_of_every_expert(shared: Path) -> None:
+    graph = optimize(open_model(shared / "models" / "open" / "gpt_oss" / "model.gguf").graph, "int8")
+    assert [node.inputs[3].type.shape for node in graph.of_kind("attention")] == [(4,), (4,)]
+    assert [node.attrs.get("window", 0) for node in graph.of_kind("attention")] == [32, 0]
+    for node in graph.of_kind("experts"):
+        assert node.attrs["function"] == "clamped_silu"
+        assert [value.type.shape for value in node.inputs[6:]] == [(4, 64), (4, 64), (4, 128)]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        ("blk.1.attn_sinks.weight", "missing tensors: blk.1.attn_sinks.weight"),
+        ("blk.1.ffn_up_exps.bias", "tensor blk.1.ffn_up_exps.bias is missing"),
+    ],
+)
+def test_gpt_oss_misses_its_tensors(shared: Path, tensor: str, words: str) -> None:
+    gpt_oss = read_gguf(shared / "models" / "open" / "gpt_oss" / "model.gguf")
+    tensors = {name: t for name, t in gpt_oss.tensors.items() if name != tensor}
+    with pytest.raises(MalformedFileError, match=words):
+        graph_of(Checkpoint(gpt_oss.files, [], gpt_oss.keys, tensors))
+
+
+def test_gpt_oss_states_its_window(shared: Path) -> None:
+    gpt_oss = read_gguf(shared / "models" / "open" / "gpt_oss" / "model.gguf")
+    with pytest.raises(MalformedFileError, match=r"gpt-oss\.attention\.sliding_window"):
+        graph_of(gpt_oss, drop="sliding_window")

@@ -51,6 +51,14 @@ def test_keeps_values_of_another_layer() -> None:
     assert_unchanged(fuse_attention, HEAD + SCORES.replace("layer=3", "layer=2") + REST)
 
 
+def test_keeps_sinks() -> None:
+    head = """
+        %sinks = input f32[4]""" + HEAD
+    assert_rewrites(fuse_attention, head + SCORES + REST.replace("%positions", "%positions, %sinks"), head + f"""
+        %a = attention %q, %kv, %positions, %sinks {OF}
+        return %a, %kv""")  # fmt: skip
+
+
 def test_keeps_cap_and_window() -> None:
     capped, windowed = SCORES.replace("}", ", softcap=2.0}"), REST.replace("%positions", "%positions {window=2}")
     assert_rewrites(fuse_attention, HEAD + capped + windowed, HEAD + f"""

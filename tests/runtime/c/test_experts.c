@@ -12,26 +12,28 @@ enum { HIDDEN = 32, EXPERTS_MAX = 9, TOKENS_MAX = 128, USED_MAX = 4, INTERMEDIAT
 /* A matrix is rows of int8; expert e of matrix m has this at (row, column). */
 static int weight(int m, int e, int row, int column) { return (row * 7 + column * 3 + e * 5 + m) % 5 - 2; }
 
+static float bias(int m, int e, int row) { return (float)((row + e * 3 + m) % 4 - 1); }
+
 /* What stands for silu(gate) * up: small again. */
 static float gated(float gate, float up) { return (float)((int)(gate * 3 + up) % 6); }
 
 #define LINEAR(P)                                                                                                                     \
   static void f32_##P(const uint8_t *w, const float *x, const float *bias, float *y, int32_t k, int32_t ldx, int32_t ldy, float scale, \
                       int32_t tile_lo, int32_t tile_hi, int32_t mt_lo, int32_t mt_hi) {                                               \
-    CHECK(!bias && scale == 1);                                                                                                       \
+    CHECK(scale == 1);                                                                                                                \
     for (int32_t n = 16 * tile_lo; n < 16 * tile_hi; n++)                                                                             \
       for (int32_t t = P * mt_lo; t < P * mt_hi; t++) {                                                                               \
-        float sum = 0;                                                                                                                \
+        float sum = bias ? bias[n] : 0;                                                                                               \
         for (int32_t i = 0; i < k; i++) sum += x[t * ldx + i] * (float)(int8_t)w[n * k + i];                                          \
         y[t * ldy + n] = sum;                                                                                                         \
       }                                                                                                                               \
   }                                                                                                                                   \
   static void q8_##P(const uint8_t *w, const int8_t *qa, const float *da, const int32_t *sa, const float *bias, float *y, int32_t k,   \
                      int32_t ldy, float scale, int32_t tile_lo, int32_t tile_hi, int32_t mt_lo, int32_t mt_hi) {                      \
-    CHECK(!bias && scale == 1);                                                                                                       \
+    CHECK(scale == 1);                                                                                                                \
     for (int32_t n = 16 * tile_lo; n < 16 * tile_hi; n++)                                                                             \
       for (int32_t t = P * mt_lo; t < P * mt_hi; t++) {                                                                               \
-        float sum = 0;                                                                                                                \
+        float sum = bias ? bias[n] : 0;                                                                                               \
         for (int32_t i = 0; i < k; i++) {                                                                                             \
           int32_t block = t / P * (k / 32) * P + i / 32 * P + t % P; /* of a token: [tile][k/32][P] */                                 \
           CHECK(sa[(block - t % P) * 2 + t % P] == 16 * da[block]);                                                                   \
@@ -100,13 +102,22 @@ static uint8_t *matrix(int m, int experts, int rows, int columns) {
   return (uint8_t *)w;
 }
 
+static float *biases(int m, int experts, int rows) {
+  float *b = exactly((size_t)(experts * rows), sizeof *b);
+  for (int e = 0; e < experts; e++)
+    for (int r = 0; r < rows; r++) b[e * rows + r] = bias(m, e, r);
+  return b;
+}
+
 /* y[HIDDEN] of token t, one expert after the other. */
 static void expected(const llmc_experts *e, int t, float *y) {
+  bool biased = e->gate_w.bias;
   memset(y, 0, HIDDEN * sizeof *y);
   for (int j = 0; j < e->used; j++) {
     int expert = e->ids[t * e->ld_slots + j];
+    for (int i = 0; biased && i < HIDDEN; i++) y[i] += e->weights[t * e->ld_slots + j] * bias(2, expert, i);
     for (int f = 0; f < e->intermediate; f++) {
-      float gate = 0, up = 0;
+      float gate = biased ? bias(0, expert, f) : 0, up = biased ? bias(1, expert, f) : 0;
       for (int i = 0; i < HIDDEN; i++) {
         gate += e->x[t * HIDDEN + i] * (float)weight(0, expert, f, i);
         up += e->x[t * HIDDEN + i] * (float)weight(1, expert, f, i);
@@ -146,15 +157,18 @@ static void inputs(llmc_experts *e, int favourite) {
 
 static void job(void *arg, llmc_worker *w) { llmc_op_experts(w, arg); }
 
-static void check_step(llmc_pool *pool, bool q8, int experts, int used, int tokens, int intermediate, int favourite) {
+static void check_step(llmc_pool *pool, bool q8, bool biased, int experts, int used, int tokens, int intermediate, int favourite) {
   size_t slots = (size_t)(tokens * used), pad = (size_t)(15 * experts), rows = (slots + (slots < pad ? slots : pad) + 15) / 16 * 16;
   llmc_experts e = {.experts = experts, .used = used, .tokens = tokens, .hidden = HIDDEN, .ld_hidden = HIDDEN, .ld_slots = 16,
-                    .intermediate = intermediate, .ld_intermediate = intermediate, .silu_mul = activation, .sum = sum};
+                    .intermediate = intermediate, .ld_intermediate = intermediate, .activation = activation, .sum = sum};
   const void *kernels = q8 ? (const void *)q8_kernels : (const void *)f32_kernels;
   int64_t bytes = HIDDEN * intermediate;
-  e.gate_w = (llmc_expert_matrix){kernels, matrix(0, experts, intermediate, HIDDEN), bytes, intermediate / 16};
-  e.up_w = (llmc_expert_matrix){kernels, matrix(1, experts, intermediate, HIDDEN), bytes, intermediate / 16};
-  e.down_w = (llmc_expert_matrix){kernels, matrix(2, experts, HIDDEN, intermediate), bytes, HIDDEN / 16};
+  e.gate_w = (llmc_expert_matrix){kernels, matrix(0, experts, intermediate, HIDDEN), bytes, intermediate / 16,
+                                  biased ? biases(0, experts, intermediate) : NULL};
+  e.up_w = (llmc_expert_matrix){kernels, matrix(1, experts, intermediate, HIDDEN), bytes, intermediate / 16,
+                                biased ? biases(1, experts, intermediate) : NULL};
+  e.down_w = (llmc_expert_matrix){kernels, matrix(2, experts, HIDDEN, intermediate), bytes, HIDDEN / 16,
+                                  biased ? biases(2, experts, HIDDEN) : NULL};
   inputs(&e, favourite);
   e.y = exactly((size_t)(tokens * HIDDEN), sizeof *e.y);
   e.table = exactly(1 + 3 * (size_t)experts + slots + rows, sizeof *e.table);
@@ -177,6 +191,7 @@ static void check_step(llmc_pool *pool, bool q8, int experts, int used, int toke
   free_q8(e.rows_q8);
   free_q8(e.gated_q8);
   void *all[] = {(void *)(uintptr_t)e.gate_w.w, (void *)(uintptr_t)e.up_w.w, (void *)(uintptr_t)e.down_w.w, e.x,
+                 (void *)(uintptr_t)e.gate_w.bias, (void *)(uintptr_t)e.up_w.bias, (void *)(uintptr_t)e.down_w.bias,
                  (void *)(uintptr_t)e.ids, (void *)(uintptr_t)e.weights, e.y, e.table, e.rows, e.gate, e.up, e.gated};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
@@ -211,8 +226,8 @@ int main(void) {
     CHECK(llmc_pool_open(&allocator, workers, &pool, &error) == LLMC_OK);
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
       for (int q8 = 0; q8 < 2; q8++) {
-        check_step(pool, q8, EXPERTS_MAX, 2, tokens[i], q8 ? 64 : 48, 0);
-        check_step(pool, q8, 3, 3, tokens[i] / 2, 32, 1);
+        check_step(pool, q8, i % 2, EXPERTS_MAX, 2, tokens[i], q8 ? 64 : 48, 0);
+        check_step(pool, q8, true, 3, 3, tokens[i] / 2, 32, 1);
       }
     llmc_pool_close(pool);
   }
