@@ -434,6 +434,16 @@ def _take_rows(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
+@_rule("scale_columns")
+def _scale_columns(p: _Lowering, node: Node) -> None:
+    x, factors, *bias = node.inputs
+    p.in_place(x, node.output)
+    n = _columns(x)
+    vectors = p.vector(factors), p.vector(bias[0] if bias else None)
+    p.call("llmc_op_scale_columns", p.f32(node.output), *vectors, n, _pad(n), p.tokens(x))
+    p.barrier()
+
+
 @_rule("take_columns")
 def _take_columns(p: _Lowering, node: Node) -> None:
     x, columns = node.inputs

@@ -421,10 +421,27 @@ def bf16_to_f32(half: Expr) -> Expr:
     return bits(shifted(convert(half, "int32"), 16), "float32")
 
 
+def e4m3_to_f32(isa: Isa, stored: Expr) -> Expr:
+    """u8 lanes -> f32, exact: as f16 the bits are 2^-8 of the number. 0x7F and 0xFF are NaN."""
+    lanes = shape(stored)[1]
+    word = let(convert(stored, "int32"))
+    magnitude = let(masked(word, 0x7F))
+    shown = select(magnitude == i32(0x7F, lanes), i32(0x7E00, lanes), shifted(magnitude, 7))
+    half = let(convert(either(shown, shifted(masked(word, 0x80), 8)), "uint16"))
+    return f16_to_f32(isa, half) * f32(256.0, lanes)
+
+
+def dense_element(name: str) -> str:
+    """The type in which a dense format is loaded."""
+    return {"f32": "float32", "e4m3": "uint8"}.get(name, "uint16")
+
+
 def dense_to_f32(isa: Isa, name: str, stored: Expr) -> Expr:
-    """Elements of the dense format `name`, f32 or u16 lanes, as f32."""
+    """Elements of the dense format `name`, lanes of dense_element(name), as f32."""
     if name == "f32":
         return stored
+    if name == "e4m3":
+        return e4m3_to_f32(isa, stored)
     return f16_to_f32(isa, stored) if name == "f16" else bf16_to_f32(stored)
 
 

@@ -39,6 +39,7 @@ class Tensor:
     """A stored tensor. shape has rows first: (N, K), K weights make a row. offset and nbytes are bytes in file number `file`.
 
     columns: the tensor i32 [K] that says which column of the weight each stored column is; None where they are in order.
+    scales: the tensor of N factors, one for each row; None where the format has all of them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tensor:
     offset: int
     nbytes: int
     columns: str | None = None
+    scales: str | None = None
 
 
 class Strings(Sequence[bytes]):

@@ -1,9 +1,11 @@
-"""compressed-tensors in safetensors: linears of 4 or 8-bit integers, packed (`pack-quantized`) or as they are (`int-quantized`).
+"""compressed-tensors in safetensors: linears of 4 or 8-bit integers, packed (`pack-quantized`) or as they are (`int-quantized`),
+or of 8-bit floats (`float-quantized`).
 
 For a weight [N, K] in G groups of columns, with B-bit codes that count from the middle of their range:
     pack-quantized  weight_packed i32 [N, K*B/32], weight_scale [N, G], weight_shape = (N, K), and, if not symmetric,
                     weight_zero_point i32 [N*B/32, G], a stream of codes down each column
     int-quantized   weight i8 [N, K], weight_scale [N, 1]
+    float-quantized weight e4m3 [N, K], weight_scale [N, 1]
 What the config says of activations is not followed: `--activations` says how llmc computes.
 
 Reference: https://github.com/vllm-project/compressed-tensors, compressors/quantized_compressors.
@@ -23,10 +25,11 @@ from llmc.frontend.checkpoint import Bytes, Tensor, quoted
 from llmc.frontend.group_quantization import CONFIG, MAX_BLOCK, MAX_GROUP, UNIT, Read, blocks, stream
 from llmc.frontend.quant._groups import group_format
 from llmc.frontend.safetensors import Stored
-from llmc.ir.quant import DenseFormat, dequantize
+from llmc.ir.quant import E4M3, DenseFormat, dequantize
 
-FORMATS: Final = ("pack-quantized", "int-quantized")
-MARKS: Final = {"pack-quantized": "weight_packed", "int-quantized": "weight"}
+FORMATS: Final = ("pack-quantized", "int-quantized", "float-quantized")
+MARKS: Final = {"pack-quantized": "weight_packed", "int-quantized": "weight", "float-quantized": "weight"}
+DTYPES: Final = {"pack-quantized": "I32", "int-quantized": "I8", "float-quantized": "F8_E4M3"}
 UNFOLLOWED: Final = ("kv_cache_scheme", "sparsity_config", "transform_config")
 SCALES: Final = {"F16": DenseFormat("f16", 1, 2), "BF16": DenseFormat("bf16", 30, 2), "F32": DenseFormat("f32", 0, 4)}
 
@@ -50,7 +53,9 @@ class Compressed:
     parts: Mapping[str, Stored]
 
     def assemble(self, read: Read) -> Bytes:
-        """The blocks of the weight, row after row: u8 [N * row_bytes]."""
+        """The blocks of the weight, row after row: u8 [N * row_bytes]. Floats are as they are stored."""
+        if self.scheme.format == "float-quantized":
+            return read(self.parts["weight"])
         n = self.tensor.shape[0]
         mark = MARKS[self.scheme.format]
         codes = read(self.parts[mark]).reshape(n, -1)
@@ -63,7 +68,7 @@ def read_scheme(config: Mapping[str, Any]) -> Scheme:
     """What quantization_config says. Raises MalformedFileError or UnsupportedModelError naming the key."""
     layout = config.get("format")
     if layout not in FORMATS:
-        raise UnsupportedModelError(f"{CONFIG} format is {quoted(str(layout))}; llmc compiles {' and '.join(FORMATS)}")
+        raise UnsupportedModelError(f"{CONFIG} format is {quoted(str(layout))}; llmc compiles {', '.join(FORMATS)}")
     for key in UNFOLLOWED:
         if config.get(key):
             raise UnsupportedModelError(f"{CONFIG} {key} is set, which llmc cannot compile")
@@ -79,10 +84,11 @@ def _scheme(layout: str, weights: Mapping[str, Any]) -> Scheme:
     symmetric, group = weights.get("symmetric", True), weights.get("group_size")
     if isinstance(bits, bool) or not isinstance(bits, int) or bits not in ((4, 8) if layout == "pack-quantized" else (8,)):
         raise UnsupportedModelError(f"{CONFIG} num_bits is {bits!r:.30}, which llmc cannot compile as {layout}")
-    if kind != "int" or strategy not in ("group", "channel") or not isinstance(symmetric, bool):
+    wanted, known = ("float", "float by channel") if layout == "float-quantized" else ("int", "int by group or channel")
+    if kind != wanted or strategy not in ("group", "channel") or not isinstance(symmetric, bool):
         what = f"type {quoted(str(kind))}, strategy {quoted(str(strategy))}, symmetric {symmetric!r:.30}"
-        raise UnsupportedModelError(f"{CONFIG} weights have {what}; llmc compiles int by group or channel")
-    if layout == "int-quantized" and not (symmetric and strategy == "channel"):
+        raise UnsupportedModelError(f"{CONFIG} weights have {what}; llmc compiles {known}")
+    if layout != "pack-quantized" and not (symmetric and strategy == "channel"):
         raise UnsupportedModelError(f"{CONFIG} weights of {layout} are not symmetric by channel, which llmc cannot compile")
     if strategy == "channel":
         return Scheme(layout, bits, -1, symmetric)
@@ -96,7 +102,8 @@ def _scheme(layout: str, weights: Mapping[str, Any]) -> Scheme:
 def find_linears(stored: Mapping[str, Stored], scheme: Scheme) -> dict[str, dict[str, Stored]]:
     """Quantised linears: name of the module -> its parts. Raises MalformedFileError where a part is missing or too much."""
     mark = MARKS[scheme.format]
-    marked = [name for name, t in stored.items() if name.endswith(f".{mark}") and (mark != "weight" or t.dtype == "I8")]
+    dtype = DTYPES[scheme.format]
+    marked = [name for name, t in stored.items() if name.endswith(f".{mark}") and (mark != "weight" or t.dtype == dtype)]
     wanted = [mark, "weight_scale", *(["weight_shape"] if mark != "weight" else [])]
     wanted += [] if scheme.symmetric else ["weight_zero_point"]
     found: dict[str, dict[str, Stored]] = {}
@@ -115,9 +122,9 @@ def find_linears(stored: Mapping[str, Stored], scheme: Scheme) -> dict[str, dict
 def understand(name: str, parts: Mapping[str, Stored], s: Scheme, read: Read) -> Compressed:
     """One linear: its shapes agree with each other and with the config. Raises naming the tensor."""
     weight = parts[MARKS[s.format]]
-    if len(weight.shape) != 2 or weight.dtype != ("I8" if s.format == "int-quantized" else "I32"):
+    if len(weight.shape) != 2 or weight.dtype != DTYPES[s.format]:
         raise MalformedFileError(f"tensor {weight.name} is {weight.dtype} {list(weight.shape)}, which is not {s.format}")
-    n, k = weight.shape[0], weight.shape[1] * (1 if s.format == "int-quantized" else 32 // s.bits)
+    n, k = weight.shape[0], weight.shape[1] * (32 // s.bits if s.format == "pack-quantized" else 1)
     group = k if s.group == -1 else s.group
     if n == 0 or k == 0 or k % UNIT or k % group:
         raise UnsupportedModelError(
@@ -126,6 +133,10 @@ def understand(name: str, parts: Mapping[str, Stored], s: Scheme, read: Read) ->
     _check(parts, s, n, k, group)
     if "weight_shape" in parts and read(parts["weight_shape"]).view("<i8").tolist() != [n, k]:
         raise MalformedFileError(f"tensor {name}.weight_shape is not [{n}, {k}], the shape of {weight.name}")
+    if s.format == "float-quantized":
+        scale = parts["weight_scale"].name
+        tensor = Tensor(f"{name}.weight", E4M3, (n, k), weight.file, weight.offset, weight.nbytes, scales=scale)
+        return Compressed(tensor, s, {"weight": weight})  # the scales are a tensor of their own
     _scales(parts["weight_scale"], read)
     fmt = group_format(s.bits, min(group & -group, MAX_BLOCK), not s.symmetric)
     tensor = Tensor(f"{name}.weight", fmt, (n, k), weight.file, weight.offset, n * fmt.row_bytes(k))

@@ -56,10 +56,12 @@ def norm(s: Step, x: Value, w: Weights, name: str) -> Value:
 
 def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
     """x [T, columns] -> [T, rows], or the columns [lo, hi) of that, with the bias where the checkpoint has one."""
-    weight, order = w.factor(name, rows, columns, part)
-    matrix = s.emit("dequantize", weight, name=f"{name}.f32")
-    y = s.emit("matmul", reordered(s, x, order), matrix, name=name)
+    factor = w.factor(name, rows, columns, part)
+    matrix = s.emit("dequantize", factor.weight, name=f"{name}.f32")
+    y = s.emit("matmul", reordered(s, x, factor.order), matrix, name=name)
     bias = w.optional_vector(f"{name}.bias", rows, part)
+    if factor.scales is not None:
+        return s.emit("scale_columns", y, factor.scales, *([] if bias is None else [bias]), name=name)
     return y if bias is None else s.emit("add_bias", y, bias, name=name)
 
 

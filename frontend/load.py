@@ -23,7 +23,7 @@ from llmc.frontend.rope import RopeScaling, frequencies
 from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
 from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
 from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
-from llmc.frontend.weights import Weights
+from llmc.frontend.weights import Factor, Weights
 from llmc.ir.graph import Builder, Graph, Value
 from llmc.ir.ops import CONTEXT, INPUT_TYPES
 from llmc.ir.quant import dequantize
@@ -133,9 +133,11 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
 def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
     """Final norm and logits [R, V]; without an output matrix the embedding serves (tied)."""
     c = s.config
-    matrix, order = w.factor("head", vocab, c.hidden) if w.has("head") else (embedding, None)
-    x = reordered(s, norm(s, x, w, "norm"), order)
-    logits = s.builder.emit("matmul", x, s.builder.emit("dequantize", matrix, name="head.f32"), name="logits")
+    head = w.factor("head", vocab, c.hidden) if w.has("head") else Factor(embedding, None, None)
+    x = reordered(s, norm(s, x, w, "norm"), head.order)
+    logits = s.builder.emit("matmul", x, s.builder.emit("dequantize", head.weight, name="head.f32"), name="logits")
+    if head.scales is not None:
+        logits = s.builder.emit("scale_columns", logits, head.scales, name="logits")
     if c.logit_scale != 1.0:
         logits = s.builder.emit("scale", logits, name="logits", factor=1.0 / c.logit_scale)
     return s.builder.emit("softcap", logits, name="logits", cap=c.logit_softcap) if c.logit_softcap else logits

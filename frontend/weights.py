@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, Tensor
@@ -13,6 +13,16 @@ from llmc.ir.quant import DenseFormat
 from llmc.ir.types import TensorType
 
 SIZE_KEYS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "experts")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A weight [N, K] of a product. order: which columns of x its own meet, i32 [K], None: in order. scales: [N] factors of its
+    rows, None: there are none."""
+
+    weight: Value
+    order: Value | None
+    scales: Value | None
 
 
 @dataclass
@@ -33,19 +43,19 @@ class Weights:
 
     def matrix(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
         """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""
-        return self._weight(self._in_order(self._tensor(name, (rows, columns))), part)
+        return self._weight(self._alone(self._tensor(name, (rows, columns))), part)
 
-    def factor(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> tuple[Value, Value | None]:
-        """A weight as `matrix` gives it, for a product, and which columns of x its own meet: i32 [columns]; None: in order."""
+    def factor(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Factor:
+        """A weight as `matrix` gives it, for a product."""
         tensor = self._tensor(name, (rows, columns))
-        if tensor.columns is None:
-            return self._weight(tensor, part), None
-        self.used.add(tensor.columns)
-        return self._weight(tensor, part), self._weight(self.checkpoint.tensors[tensor.columns], None)
+        self.used |= {each for each in (tensor.columns, tensor.scales) if each}
+        order = self._weight(self.checkpoint.tensors[tensor.columns], None) if tensor.columns else None
+        scales = self._weight(replace(self.checkpoint.tensors[tensor.scales], shape=(rows,)), part) if tensor.scales else None
+        return Factor(self._weight(tensor, part), order, scales)
 
     def stack(self, name: str, count: int, rows: int, columns: int) -> Value:
         """The matrices [rows, columns] of `count` experts as one weight [count, rows, columns]."""
-        return self._weight(self._in_order(self._tensor(name, (count, rows, columns))), None)
+        return self._weight(self._alone(self._tensor(name, (count, rows, columns))), None)
 
     def vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value:
         """Norm weights and biases: [size] of F32, F16 or BF16, or the elements [lo, hi) of one."""
@@ -70,9 +80,11 @@ class Weights:
         rows = tensor.shape[0] if part is None else part[1] - part[0]
         return self.builder.weight(tensor.name, TensorType(tensor.format, (rows, *tensor.shape[1:])), part)
 
-    def _in_order(self, tensor: Tensor) -> Tensor:
+    def _alone(self, tensor: Tensor) -> Tensor:
         if tensor.columns is not None:
             raise UnsupportedModelError(f"tensor {tensor.columns}: columns in act-order of a weight that is no linear's")
+        if tensor.scales is not None:
+            raise UnsupportedModelError(f"tensor {tensor.scales}: factors of the rows of a weight that is no linear's")
         return tensor
 
     def _name(self, name: str) -> str:

@@ -12,6 +12,7 @@ LAYOUTS = {
     "experts": ("", "", "", "tile16", "tile16", "tile16", "vector", "vector", "vector"),
     "attention": ("", "", "", "vector"),
     "take_columns": ("", "indices"),
+    "scale_columns": ("", "vector", "vector"),
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),
     "head_norm": ("", "vector"),

@@ -32,7 +32,7 @@ def _tokens(spec: Embed, isa: Isa, p: SimpleNamespace) -> None:
 
 
 def _dense_row(fmt: DenseFormat, isa: Isa, p: SimpleNamespace, tile: Expr, lane: Expr, out: Expr) -> None:
-    w = tir.view(p.w, "float32" if fmt.name == "f32" else "uint16")
+    w = tir.view(p.w, tir.dense_element(fmt.name))
     start = let(i64(tile) * i64(p.k) * i64(ROWS) + i64(lane))
     with loop(0, p.k) as column:
         value = tir.dense_to_f32(isa, fmt.name, load(w, start + i64(column) * i64(ROWS)))

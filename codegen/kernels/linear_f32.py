@@ -76,8 +76,8 @@ class _Dense(_F32):
     def __init__(self, spec: Linear, isa: Isa, p: SimpleNamespace) -> None:
         super().__init__(spec, isa, p)
         self.name = spec.format.name
-        self.size = 4 if self.name == "f32" else 2  # bytes of a weight
-        self.w = tir.view(p.w, "float32" if self.name == "f32" else "uint16")
+        self.size = spec.format.nbytes
+        self.w = tir.view(p.w, tir.dense_element(self.name))
 
     def columns(self, tile: Expr) -> None:
         start = let(i64(tile) * i64(self.p.k) * i64(ROWS))

@@ -224,6 +224,12 @@ def _take_columns(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTyp
     return (x,)
 
 
+def _scale_columns(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, *vectors = inputs
+    _expect(1 <= len(vectors) <= 2 and all(v.shape == x.shape[-1:] for v in vectors), "takes a factor for each column")
+    return (x,)
+
+
 def _router(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     tokens, experts = inputs[0].shape
     _expect(attrs["gate"] in ("softmax", "sigmoid"), f"gate {attrs['gate']}")
@@ -405,6 +411,13 @@ def softcap(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def take_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], rows i32[R] -> f32[R,C]."""
     return (inputs[0][inputs[1]],)
+
+
+@op(_scale_columns, inplace={0: 0})
+def scale_columns(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,N], factors f32[N], optional bias f32[N] -> x * factors + bias in every row."""
+    x, factors, *bias = inputs
+    return ((x * factors + (bias[0] if bias else np.float32(0))).astype(np.float32),)
 
 
 @op(_take_columns)

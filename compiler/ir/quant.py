@@ -192,7 +192,7 @@ class BlockFormat:
 
 @dataclass(frozen=True)
 class DenseFormat:
-    """One little-endian number per weight: f32, f16 or bf16, or i32 for indices."""
+    """One little-endian number per weight: f32, f16, bf16 or e4m3, or i32 for indices."""
 
     name: str
     ggml_type: int
@@ -212,7 +212,9 @@ class DenseFormat:
         return k * self.nbytes
 
 
-_DENSE_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "i32": 4}
+_DENSE_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "i32": 4, "e4m3": 1}
+E4M3 = DenseFormat("e4m3", -1, 1)
+"""Eight bits: a sign, an exponent of 4 bits with bias 7 and a mantissa of 3; no infinities.  arXiv:2209.05433."""
 INDICES = DenseFormat("i32", 26, 4)
 """What take_columns reads its second operand as; not a format of weights that are multiplied."""
 
@@ -329,6 +331,10 @@ def _decode_dense(fmt: DenseFormat, raw: Bytes) -> NDArray[np.float32]:
     if raw.size % fmt.nbytes:
         raise ValueError(f"{raw.size} bytes are no whole numbers of {fmt.name}")
     flat = np.ascontiguousarray(raw).reshape(-1)
+    if fmt.name == "e4m3":
+        half = (flat & np.uint8(0x80)).astype("<u2") << np.uint16(8) | (flat & np.uint8(0x7F)).astype("<u2") << np.uint16(7)
+        value = half.view("<f2").astype(np.float32) * np.float32(256)  # as f16 these bits are 2^-8 of it
+        return np.where(flat & np.uint8(0x7F) == 0x7F, np.float32(np.nan), value)
     if fmt.name == "bf16":
         return (flat.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
     return flat.view({"f32": "<f4", "f16": "<f2", "i32": "<i4"}[fmt.name]).astype(np.float32)

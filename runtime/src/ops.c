@@ -128,6 +128,16 @@ void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *c
   }
 }
 
+void llmc_op_scale_columns(const llmc_worker *w, float *x, const float *factors, const float *bias, int32_t n, int32_t ld,
+                           int32_t tokens) {
+  llmc_range r = llmc_share(w, tokens);
+  for (int32_t t = r.lo; t < r.hi; t++) {
+    float *row = x + (int64_t)t * ld;
+    for (int32_t j = 0; j < n; j++) row[j] *= factors[j];
+    for (int32_t j = 0; bias && j < n; j++) row[j] += bias[j];
+  }
+}
+
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens) {
   llmc_range r = llmc_share(w, tokens);
   if (r.lo < r.hi) memcpy(y + (int64_t)r.lo * ld, x + (int64_t)r.lo * ld, (size_t)(r.hi - r.lo) * (size_t)ld * sizeof *y);

@@ -96,6 +96,9 @@ void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows
 /* Column j of y is column columns[j] of x: 0 <= columns[j] < n. y is not x. */
 void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,
                           int32_t tokens);
+/* Column j of x times factors[j], then plus bias[j] unless bias is NULL. */
+void llmc_op_scale_columns(const llmc_worker *w, float *x, const float *factors, const float *bias, int32_t n, int32_t ld,
+                           int32_t tokens);
 void llmc_op_copy(const llmc_worker *w, const float *x, float *y, int32_t ld, int32_t tokens);
 
 /* One layer of one cache group: keys and values of a page start at page + layer_offset. */

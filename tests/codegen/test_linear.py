@@ -16,7 +16,7 @@ from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear, reference
 from llmc.frontend.quant import FORMATS
 from llmc.frontend.quant._groups import group_format
-from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, dequantize
+from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, Format, dequantize
 from llmc.ir.tiles import pack, row_tiles
 from llmc.target import ISAS, Isa
 from tests.codegen.weights import extreme_weight, random_weight
@@ -28,7 +28,7 @@ REPRESENTATIVE = [Linear(FORMATS[name], "q8", p) for name in ("q4_0", "q4_k", "q
 ]
 GROUPS = [group_format(8, 32, True), group_format(3, 64, True), group_format(4, 128, True)]  # GPTQ's and AWQ's
 EVERY_FORMAT = [Linear(f, "q8", p) for f in BLOCKS for p in ((16,) if f.grid else (1, 16))] + [
-    Linear(f, "f32", p) for f in FORMATS.values() for p in ((1,) if isinstance(f, BlockFormat) else (1, 16))
+    Linear(f, "f32", p) for f in (*FORMATS.values(), E4M3) for p in ((1,) if isinstance(f, BlockFormat) else (1, 16))
 ]
 OF_GROUPS = [Linear(f, acts, p) for f in GROUPS for acts, p in (("q8", 16), ("f32", 1))]
 SPECS = list(dict.fromkeys([*EVERY_FORMAT, *OF_GROUPS, *REPRESENTATIVE]))

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format
+from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, Format
 
 
 def random_weight(fmt: Format, n: int, k: int, rng: np.random.Generator) -> Bytes:
     """W[n, k] as a checkpoint stores it, u8 flat: any codes, scales around one hundredth of either sign."""
+    if fmt == E4M3:
+        return rng.integers(0, 127, n * k, np.uint8) | rng.integers(0, 2, n * k, np.uint8) << np.uint8(7)  # but for NaN
     if isinstance(fmt, DenseFormat):
         return dense(fmt, rng.normal(size=n * k).astype(np.float32))
     raw = rng.integers(0, 256, (n * k // fmt.weights, fmt.nbytes), dtype=np.uint8)

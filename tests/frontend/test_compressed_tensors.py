@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
 from llmc.frontend.compressed_tensors import read_scheme
 from llmc.frontend.huggingface import HuggingFace, read_huggingface
-from llmc.ir.quant import dequantize
+from llmc.ir.quant import E4M3, dequantize
 from tests.safetensors_bytes import write_directory
 
 N, K = 32, 256
@@ -83,10 +83,49 @@ def test_bytes_are_read(tmp_path: Path, dtype: Any) -> None:
     np.testing.assert_allclose(read_back(c), q * scales.astype(np.float32), rtol=1e-6)
 
 
+FP8 = scheme("float-quantized", num_bits=8, type="float", strategy="channel", group_size=None)
+
+
+def floats(folder: Path, rows: int = N) -> Path:
+    """A directory with one linear of 8-bit floats, whose codes count up."""
+    codes = np.resize(np.arange(127, dtype=np.uint8), (N, K))
+    parts = {f"{NAME}.weight": codes, f"{NAME}.weight_scale": np.ones((rows, 1), np.float32)}
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": FP8}
+    write_directory(folder, config, parts)
+    file = folder / "model.safetensors"
+    file.write_bytes(retyped(file.read_bytes()))
+    return folder
+
+
+def retyped(data: bytes) -> bytes:
+    """The file with its bytes called floats; the header grows with the name."""
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].rstrip().replace(b'"U8"', b'"F8_E4M3"')
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
+
+
+def test_floats_are_read_as_they_are(tmp_path: Path) -> None:
+    c = read_huggingface(floats(tmp_path / "m"))
+    t = c.tensors[f"{NAME}.weight"]
+    assert (t.format, t.shape, t.scales) == (E4M3, (N, K), f"{NAME}.weight_scale")
+    assert c.tensors[f"{NAME}.weight_scale"].shape == (N, 1)
+    assert np.array_equal(c.data(t.name), np.resize(np.arange(127, dtype=np.uint8), N * K))
+    c.release(t.name)
+
+
+def test_floats_have_a_factor_for_each_row(tmp_path: Path) -> None:
+    with pytest.raises(MalformedFileError, match=r"weight_scale is F32 \[16, 1\], expected .* \[32, 1\]"):
+        read_huggingface(floats(tmp_path / "m", rows=16))
+
+
 @pytest.mark.parametrize(
     ("quantization", "word"),
     [
-        (scheme("float-quantized"), "float-quantized"),
+        (scheme("float-quantized"), "num_bits is 4"),
+        (scheme("nvfp4-pack-quantized"), "nvfp4-pack-quantized"),
+        (scheme("float-quantized", num_bits=8), "type int"),
+        (scheme("float-quantized", num_bits=8, type="float"), "not symmetric by channel"),
         (scheme(num_bits=3), "num_bits is 3"),
         (scheme("int-quantized"), "num_bits is 4"),
         (scheme("int-quantized", num_bits=8), "not symmetric by channel"),

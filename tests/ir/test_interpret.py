@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llmc.frontend.quant import FORMATS
 from llmc.ir.interpret import KvState, WeightData, interpret
 from llmc.ir.ops import CATALOGUE
 from llmc.ir.quant import INDICES, dequantize
@@ -165,6 +166,20 @@ def test_columns_are_taken_by_index() -> None:
     weights = {"i": WeightData(INDICES, np.array([2, 0, 0, 3], "<i4").view(np.uint8), (4,))}
     (y,) = interpret(graph(text), {"x": np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32)}, weights.__getitem__)
     assert y.tolist() == [[2, 0, 0, 3], [6, 4, 4, 7]]
+
+
+def test_columns_are_scaled_before_their_bias() -> None:
+    text = """
+        %x = input f32[T,2]
+        %f = weight f32[2]
+        %b = weight f32[2]
+        %y = scale_columns %x, %f, %b
+        %z = scale_columns %x, %f
+        return %y, %z"""
+    vectors = {"f": [2, 3], "b": [10, 20]}
+    data = {name: WeightData(FORMATS["f32"], np.array(v, "<f4").view(np.uint8), (2,)) for name, v in vectors.items()}
+    y, z = interpret(graph(text), {"x": np.array([[1, -1]], np.float32)}, data.__getitem__)
+    assert (y.tolist(), z.tolist()) == ([[12, 17]], [[2, -3]])
 
 
 def test_silu_of_large_numbers_does_not_overflow() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Field, Format, IntCodes, Min, Parts, dequantize, levels, split
+from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, Field, Format, IntCodes, Min, Parts, dequantize, levels, split
 
 
 def _parts(b: SimpleNamespace) -> Parts:
@@ -78,6 +78,14 @@ def test_refuses_a_field_it_cannot_unpack() -> None:
 def test_refuses_a_min_without_direction() -> None:
     with pytest.raises(ValueError, match="-1 or 1"):
         Min(0, None)
+
+
+def test_floats_of_8_bits() -> None:
+    values = dequantize(E4M3, np.arange(256, dtype=np.uint8))
+    exponent, mantissa = np.arange(127) >> 3, np.arange(127) & 7
+    expected = np.where(exponent == 0, mantissa * 2.0**-9, (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+    assert np.array_equal(values[:127], expected) and np.array_equal(values[128:255], -expected)
+    assert values[126] == 448 and np.isnan(values[[127, 255]]).all()
 
 
 def test_refuses_a_dense_format_of_another_size() -> None:

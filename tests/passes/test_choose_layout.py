@@ -35,6 +35,16 @@ def test_stores_a_tied_embedding_once() -> None:
     assert_rewrites(choose_layout, text.format(tile=""), text.format(tile=", layout='tile16'"))
 
 
+def test_stores_the_factors_of_columns_plainly() -> None:
+    text = """
+        %x = input f32[T,64]
+        %f = weight bf16[64] {{tensor='f'{vector}}}
+        %b = weight f16[64] {{tensor='b'{vector}}}
+        %y = scale_columns %x, %f, %b
+        return %y"""
+    assert_rewrites(choose_layout, text.format(vector=""), text.format(vector=", layout='vector'"))
+
+
 def test_keeps_indices_whole() -> None:
     text = """
         %x = input f32[T,64]
