@@ -20,7 +20,8 @@ SPECS: list[KernelSpec] = [
     Norm(True, "rms", True, False), Norm(True, "", False, False), HeadNorm(128), HeadNorm(72),
     RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
     KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
-    *(Activation(function, gated, True, True) for function in FUNCTIONS for gated in (False, True)),
+    *(Activation(function, True, True, True) for function in FUNCTIONS),
+    *(Activation(function, False, True, True) for function in FUNCTIONS if function != "clamped_silu"),
     Activation("silu", True, True, False), Activation("silu", True, False, True), Softcap(),
 ]  # fmt: skip
 
