@@ -5,7 +5,7 @@ The graph comes from passes/pipeline.py: fused, with weight layouts, cache types
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec
 from llmc.codegen.kernels.embed import Embed
 from llmc.codegen.kernels.expert_sum import ExpertSum
+from llmc.codegen.kernels.gate_rows import GateRows
 from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, KvAppend
 from llmc.codegen.kernels.linear import WIDTHS, Linear
 from llmc.codegen.kernels.norm import HeadNorm, Norm
@@ -134,6 +135,10 @@ class _Lowering:
     def call(self, function: str, *args: object) -> None:
         """One op and the barrier after it."""
         self.plan.statements.append(f"{function}(w, {', '.join(map(str, args))});")
+
+    def fields(self, struct: str, values: Mapping[str, object]) -> str:
+        """A pointer to a struct that has these values."""
+        return f"&({struct}){{{', '.join(f'.{name} = {value}' for name, value in values.items())}}}"
 
     def kernel(self, *specs: KernelSpec, member: str | None = None) -> str:
         name = member or specs[0].symbol
@@ -427,6 +432,15 @@ def _cap(p: _Lowering, x: Value, cap: float) -> None:
     p.barrier()
 
 
+@_rule("gate_rows")
+def _gate_rows(p: _Lowering, node: Node) -> None:
+    x, logits = node.inputs
+    p.in_place(x, node.output)
+    n = _columns(x)
+    p.call("llmc_op_gate_rows", p.kernel(GateRows()), p.f32(node.output), p.f32(logits), n, _pad(n), _pad(1), p.tokens(x))
+    p.barrier()
+
+
 @_rule("take_rows")
 def _take_rows(p: _Lowering, node: Node) -> None:
     x = node.inputs[0]
@@ -455,12 +469,18 @@ def _take_columns(p: _Lowering, node: Node) -> None:
 
 @_rule("router")
 def _router(p: _Lowering, node: Node) -> None:
-    logits, (ids, weights) = node.inputs[0], node.outputs
-    fn, used = p.kernel(Router(node.attrs["gate"], node.attrs["normalize"])), node.attrs["used"]
-    n, ld, scale = _columns(logits), _pad(_columns(logits)), _float(node.attrs.get("scale", 1.0))
-    p.call(
-        "llmc_op_router", fn, p.f32(logits), p.i32(ids), p.f32(weights), n, used, ld, _pad(used), scale, p.tokens(logits)
-    )  # fmt: skip
+    """The fields of llmc_router (runtime/src/ops_experts.h)."""
+    (logits, *bias), (ids, weights), a = node.inputs, node.outputs, node.attrs
+    groups, groups_used, best = a.get("groups", (0, 0, 0))
+    spec = Router(a["gate"], a["normalize"], biased=bool(bias), best_of_group=best)
+    fields = {
+        "logits": p.f32(logits), "bias": p.vector(bias[0] if bias else None), "ids": p.i32(ids), "weights": p.f32(weights),
+        "n": _columns(logits), "used": a["used"], "groups": groups, "groups_used": groups_used, "ld": _pad(_columns(logits)),
+        "ldo": _pad(a["used"]), "scale": _float(a.get("scale", 1.0)), "jitter": _float(a.get("jitter", 0.0)),
+    }  # fmt: skip
+    for scratch, type in zip(a.get("scratch", ()), scratch_types(node, p.graph.bounds), strict=True):
+        fields |= {"choices": f"F({scratch})", "ldc": _pad(int(type.shape[-1]))}
+    p.call("llmc_op_router", p.kernel(spec), p.fields("llmc_router", fields), p.tokens(logits))
     p.barrier()
 
 
@@ -487,5 +507,5 @@ def _experts(p: _Lowering, node: Node) -> None:
         "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": _pad(hidden),
         "intermediate": intermediate, "ld_intermediate": _pad(intermediate), "ld_slots": _pad(_columns(ids)),
     }  # fmt: skip
-    p.call("llmc_op_experts", f"&(llmc_experts){{{', '.join(f'.{name} = {value}' for name, value in fields.items())}}}")
+    p.call("llmc_op_experts", p.fields("llmc_experts", fields))
     p.barrier()

@@ -164,6 +164,8 @@ class Checkpoint:
             return self._default(key, default)
         if isinstance(value, int) and not isinstance(value, bool):
             return (self.integer(key, low, high),)
+        if isinstance(value, list) and not value:
+            return ()
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
             raise self._wrong_type(key, "an array of integers")
         outside = np.flatnonzero((value < low) | (value > high))

@@ -71,6 +71,10 @@ class Config:
     softcap: float = 0.0  # of attention scores
     logit_softcap: float = 0.0
 
+    def has_experts(self, layer: int) -> bool:
+        """Whether a layer has experts in the place of the feed-forward block."""
+        return self.experts is not None and self.experts.layers[layer]
+
 
 def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect = PLAIN) -> Config:
     """The config a decoder states; `eps` is the name of its norms' epsilon, `dialect` how its config.json has the rest.

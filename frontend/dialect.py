@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmc.errors import UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, quoted
+from llmc.frontend.experts import ExpertKeys
 
 if TYPE_CHECKING:
     from llmc.frontend.config import Keys
@@ -26,7 +27,7 @@ MAX_LENGTH: Final = (1 << 32) - 1
 @dataclass(frozen=True)
 class Dialect:
     """activation_key, activations  the key of the feed-forward's function, and its names for the one that the family has
-    experts       the classes that may have experts in the place of the feed-forward block
+    experts       how the file says what experts are in the place of feed-forward blocks; None where none can be
     tied          whether the embedding serves as the output matrix where the file does not say
     windows       whether layers may have a window
     rope_base     where the file does not say
@@ -36,7 +37,7 @@ class Dialect:
 
     activation_key: str = "hidden_act"
     activations: tuple[str, ...] = SILU
-    experts: tuple[str, ...] = ()
+    experts: ExpertKeys | None = None
     tied: bool = False
     windows: bool = False
     rope_base: float = 10000.0

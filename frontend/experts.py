@@ -2,64 +2,156 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from llmc.errors import UnsupportedModelError
+from llmc.errors import MalformedFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from llmc.frontend.config import Keys
     from llmc.frontend.dialect import Dialect
 
 MAX_EXPERTS: Final = 1 << 14  # the largest published model has 512
-GATES: Final = ("softmax", "softmax", "sigmoid")  # by expert_gating_func; 0 is a file without the key
+MAX_WIDTH: Final = 1 << 24
+GATES: Final = (None, "softmax", "sigmoid")  # by expert_gating_func
+COUNTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")  # in config.json of some family
+
+
+@dataclass(frozen=True)
+class ExpertKeys:
+    """How config.json of a family says what its experts are: the keys' names, "" where the family has none.
+
+    classes        the classes that may have experts
+    count, used    how many there are, how many a token passes through
+    intermediate   the features of one
+    shared         the features of the network that every token passes through beside them
+    shared_count   or how many experts it is as wide as
+    gate           how a logit becomes a score (see Experts); it is no key
+    normalize      whether the weights sum to one
+    scale          what they are multiplied by
+    groups         how many groups of experts there are, and how many of them a token may use
+    best_of_group  by how many of its best experts a group is chosen; it is no key
+    leading        how many layers at the front have no experts
+    step           the experts are in every so many-th layer
+    dense          the list of further layers that have none
+    """
+
+    classes: tuple[str, ...]
+    count: str = "num_experts"
+    used: str = "num_experts_per_tok"
+    intermediate: str = "moe_intermediate_size"
+    shared: str = ""
+    shared_count: str = ""
+    gate: str | None = None
+    normalize: str = ""
+    scale: str = ""
+    groups: tuple[str, str] = ("", "")
+    best_of_group: int = 2
+    leading: str = ""
+    step: str = ""
+    dense: str = ""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Experts lie in `count` groups of equal size; a token uses those of the `used` groups whose `best` best ones are best."""
+
+    count: int
+    used: int
+    best: int
 
 
 @dataclass(frozen=True)
 class Experts:
-    """`count` networks of `intermediate` features in every layer, `used` of them for a token.
+    """`count` networks of `intermediate` features in some layers, `used` of them for a token.
 
-    gate       how a router's logit becomes a score: "softmax" over all experts, or "sigmoid"
+    gate       how a router's logit becomes a score: "softmax" over all experts, "sigmoid" or "sparsemixer" (with `jitter`, see
+               codegen/kernels/router.py); None where the file leaves it to the family
     normalize  whether the scores of the used ones are made to sum to one; None where the file leaves it to the family
     scale      what the weights are multiplied by after that
+    layers     for each layer whether it has experts; the others have a feed-forward block
+    shared     features of the network that every token passes through beside its experts; 0: there is none
+    groups     None: an expert is chosen from all
     """
 
     count: int
     used: int
     intermediate: int
-    gate: str
+    gate: str | None
     normalize: bool | None
     scale: float
+    layers: tuple[bool, ...] = field(default=(), kw_only=True)
+    shared: int = field(default=0, kw_only=True)
+    groups: Groups | None = field(default=None, kw_only=True)
+    jitter: float = field(default=0.0, kw_only=True)
 
 
 def read_experts(keys: Keys, layers: int, dialect: Dialect) -> Experts | None:
     """None for a dense model. Raises MalformedFileError or UnsupportedModelError naming the key."""
+    return _gguf_experts(keys, layers) if keys.gguf else _huggingface_experts(keys, layers, dialect.experts)
+
+
+def _gguf_experts(keys: Keys, layers: int) -> Experts | None:
     count = keys.integer("experts", low=0, high=MAX_EXPERTS, default=0)
     if count == 0:
         return None
-    if not keys.gguf:
-        return _huggingface_experts(keys, layers, dialect, count)
-    if (groups := keys.integer("expert_group_count", low=0, default=0)) > 1:
-        raise UnsupportedModelError(f"{keys.name('expert_group_count')} is {groups}: llmc cannot choose experts by groups")
     gate = keys.integer("expert_gating_func", low=0, high=255, default=0)
     if gate >= len(GATES):
         raise UnsupportedModelError(f"{keys.name('expert_gating_func')} is {gate}; llmc can compile 1 (softmax) and 2 (sigmoid)")
-    dense = keys.of_layers("intermediate", layers)
+    intermediate = keys.of_layers("expert_feed_forward_length", layers, default=keys.of_layers("intermediate", layers))
+    shared = keys.integer("expert_shared_count", low=0, high=MAX_EXPERTS, default=0) * intermediate
+    groups = keys.integer("expert_group_count", low=0, high=count, default=0)
+    leading = keys.integer("leading_dense_block_count", low=0, high=layers, default=0)
     return Experts(
         count=count,
         used=keys.integer("experts_used", high=count),
-        intermediate=keys.of_layers("expert_feed_forward_length", layers, default=dense),
+        intermediate=intermediate,
         gate=GATES[gate],
         normalize=keys.checkpoint.flag(keys.name("expert_weights_norm"), None),
         scale=keys.factor("expert_weights_scale") or 1.0,
+        layers=sparse_layers(layers, leading, keys.integer("interleave_moe_layer_step", default=1)),
+        shared=keys.integer("expert_shared_feed_forward_length", low=0, default=shared),
+        groups=_groups(count, groups, keys.integer("expert_group_used_count", high=groups), 2, keys) if groups > 1 else None,
     )
 
 
-def _huggingface_experts(keys: Keys, layers: int, dialect: Dialect, count: int) -> Experts:
-    """As the first Mixtral has them: of the size that a feed-forward block has, chosen by softmax."""
-    checkpoint = keys.checkpoint
-    if checkpoint.architecture not in dialect.experts:
-        what = f"{checkpoint.key_file}: {keys.name('experts')} is {count}"
-        raise UnsupportedModelError(f"{what}; llmc compiles {checkpoint.architecture} from directories without experts")
-    used, intermediate = keys.integer("experts_used", high=count), keys.of_layers("intermediate", layers)
-    return Experts(count, used, intermediate, gate="softmax", normalize=None, scale=1.0)
+def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Experts | None:
+    """As the family's config.json says it."""
+    checkpoint, file = keys.checkpoint, keys.checkpoint.key_file
+    if k is None or checkpoint.architecture not in k.classes:
+        found = next((name for name in COUNTS if checkpoint.integer(name, 0, MAX_EXPERTS, 0) > 1), None)
+        if found:
+            what = f"{file}: {found} is {checkpoint.keys[found]}"
+            raise UnsupportedModelError(f"{what}; llmc compiles {checkpoint.architecture} from directories without experts")
+        return None
+
+    def number(name: str, low: int, high: int, default: int) -> int:
+        return checkpoint.integer(name, low, high, default) if name else default
+
+    count = checkpoint.integer(k.count, 1, MAX_EXPERTS)
+    intermediate = checkpoint.integer(k.intermediate, 1, MAX_WIDTH)
+    groups = number(k.groups[0], 1, count, 1)
+    dense = checkpoint.integers(k.dense, 0, layers - 1, ()) if k.dense else ()
+    sparse = sparse_layers(layers, number(k.leading, 0, layers, 0), number(k.step, 1, MAX_WIDTH, 1))
+    return Experts(
+        count=count,
+        used=checkpoint.integer(k.used, 1, count),
+        intermediate=intermediate,
+        gate=k.gate,
+        normalize=checkpoint.flag(k.normalize, None) if k.normalize else None,
+        scale=checkpoint.number(k.scale, 1.0, low=-1e6, high=1e6) if k.scale else 1.0,
+        layers=tuple(has and i not in dense for i, has in enumerate(sparse)),
+        shared=number(k.shared, 0, MAX_WIDTH, number(k.shared_count, 0, MAX_EXPERTS, 0) * intermediate),
+        groups=_groups(count, groups, checkpoint.integer(k.groups[1], 1, groups), k.best_of_group, keys) if groups > 1 else None,
+    )
+
+
+def sparse_layers(layers: int, leading: int, step: int) -> tuple[bool, ...]:
+    """For each layer whether it has experts: every `step`-th, but none of the `leading` ones."""
+    return tuple(i >= leading and (i + 1) % step == 0 for i in range(layers))
+
+
+def _groups(count: int, groups: int, used: int, best: int, keys: Keys) -> Groups:
+    if count % groups or count // groups < best:
+        raise MalformedFileError(f"{keys.checkpoint.key_file}: {groups} groups of {count} experts")
+    return Groups(groups, used, best)

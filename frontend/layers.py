@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from llmc.errors import MalformedFileError
 from llmc.frontend.config import Config, Keys
+from llmc.frontend.experts import Experts
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Builder, Value
 
@@ -127,12 +128,12 @@ def _attend(s: Step, q: Value, k: Value, v: Value, local: bool, sinks: Value | N
 
 def swiglu(s: Step, x: Value, w: Weights) -> Value:
     """x [T, C] -> [T, C]: down(silu(gate(x)) * up(x)).  arXiv:2002.05202."""
-    return _gated(s, x, w, "silu")
+    return _gated(s, x, w, "silu", FEED_FORWARD, s.config.intermediate)
 
 
 def geglu(s: Step, x: Value, w: Weights) -> Value:
     """x [T, C] -> [T, C]: down(gelu(gate(x)) * up(x)).  arXiv:2002.05202."""
-    return _gated(s, x, w, "gelu")
+    return _gated(s, x, w, "gelu", FEED_FORWARD, s.config.intermediate)
 
 
 def mlp(s: Step, x: Value, w: Weights, function: str = "gelu") -> Value:
@@ -142,29 +143,45 @@ def mlp(s: Step, x: Value, w: Weights, function: str = "gelu") -> Value:
     return linear(s, activated, w, "ffn.down", c.hidden, c.intermediate)
 
 
-def _gated(s: Step, x: Value, w: Weights, function: str) -> Value:
-    c = s.config
-    rows = dict.fromkeys(("ffn.gate", "ffn.up"), c.intermediate)
-    gate, up = linears(s, x, w, "ffn.gate_up", rows, c.hidden)
+FEED_FORWARD = ("ffn.gate", "ffn.up", "ffn.down")
+SHARED = ("ffn.shared_gate", "ffn.shared_up", "ffn.shared_down")
+
+
+def _gated(s: Step, x: Value, w: Weights, function: str, names: tuple[str, str, str], intermediate: int) -> Value:
+    """The block of these three matrices; the first two may be one."""
+    gate, up = linears(
+        s, x, w, "ffn.gate_up" if names == FEED_FORWARD else "", dict.fromkeys(names[:2], intermediate), s.config.hidden
+    )
     product = s.emit("mul", s.emit(function, gate), up, name=f"{function}_mul")
-    return linear(s, product, w, "ffn.down", c.hidden, c.intermediate)
+    return linear(s, product, w, names[2], s.config.hidden, intermediate)
 
 
-def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False) -> Value:
+def mixture(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax") -> Value:
+    """x [T, C] -> [T, C]: a token's experts, and where the checkpoint has it the network that every token passes through.
+
+    The output of that is multiplied by the sigmoid of a logit of its own where there is a "ffn.shared_router" (Qwen 2).
+    """
+    routed = experts(s, x, w, normalize=normalize, clamped=clamped, gate=gate)
+    e = s.config.experts
+    if e is None or not e.shared:
+        return routed
+    shared = _gated(s, x, w, "silu", SHARED, e.shared)
+    if "ffn.shared_router" in w.names:
+        logit = s.emit("matmul", x, s.emit("dequantize", w.row("ffn.shared_router", s.config.hidden)), name="shared_logit")
+        shared = s.emit("gate_rows", shared, logit, name="shared")
+    return s.emit("add", routed, shared, name="ffn")
+
+
+def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax") -> Value:
     """x [T, C] -> [T, C]: the weighted sum of the few SwiGLU experts a router chose for each token.  arXiv:2401.04088.
 
-    normalize: the weights of a token sum to one, unless the checkpoint says otherwise. clamped: SwiGLU as gpt-oss has it,
-    arXiv:2508.10925. Experts have biases where the checkpoint does.
+    normalize: the weights of a token sum to one; gate: how a logit becomes a score; unless the checkpoint says otherwise.
+    clamped: SwiGLU as gpt-oss has it, arXiv:2508.10925. Experts have biases where the checkpoint does.
     """
     c, e = s.config, s.config.experts
     if e is None:
         raise MalformedFileError(f"{Keys(w.checkpoint).name('experts')} is missing or 0")
-    logits = linear(s, x, w, "ffn.router", e.count, c.hidden)
-    normalize = normalize if e.normalize is None else e.normalize
-    ids, weights = s.builder.emit_many(
-        "router", logits, names=(f"expert_ids.{s.layer}", f"expert_weights.{s.layer}"),
-        used=e.used, gate=e.gate, normalize=normalize, scale=e.scale,
-    )  # fmt: skip
+    ids, weights = _route(s, linear(s, x, w, "ffn.router", e.count, c.hidden), w, e, normalize, gate)
     sizes = {"gate": (e.intermediate, c.hidden), "up": (e.intermediate, c.hidden), "down": (c.hidden, e.intermediate)}
     matrices = [w.stack(f"ffn.{name}_experts", e.count, *size) for name, size in sizes.items()]
     biased = any(w.has(f"ffn.{name}_experts.bias") for name in sizes)
@@ -173,9 +190,21 @@ def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = F
     return s.emit("experts", x, ids, weights, *matrices, *biases, **function)
 
 
-def feed_forward(s: Step, x: Value, w: Weights) -> Value:
-    """x [T, C] -> [T, C]: SwiGLU, or where the checkpoint has experts, theirs with weights that sum to one."""
-    return experts(s, x, w, normalize=True) if s.config.experts else swiglu(s, x, w)
+def _route(s: Step, logits: Value, w: Weights, e: Experts, normalize: bool, gate: str) -> tuple[Value, ...]:
+    """logits [T, E] -> ids [T, k] and weights [T, k] of the experts used."""
+    bias = w.optional_vector("ffn.choice_bias", e.count)
+    groups = {"groups": (e.groups.count, e.groups.used, e.groups.best)} if e.groups else {}
+    jitter = {"jitter": e.jitter} if e.jitter else {}
+    return s.builder.emit_many(
+        "router", logits, *([] if bias is None else [bias]), names=(f"expert_ids.{s.layer}", f"expert_weights.{s.layer}"),
+        used=e.used, gate=e.gate or gate, normalize=normalize if e.normalize is None else e.normalize, scale=e.scale,
+        **groups, **jitter,
+    )  # fmt: skip
+
+
+def feed_forward(s: Step, x: Value, w: Weights, *, normalize: bool = True, gate: str = "softmax") -> Value:
+    """x [T, C] -> [T, C]: SwiGLU, or in layers with experts a mixture, whose weights sum to one unless `normalize` is off."""
+    return mixture(s, x, w, normalize=normalize, gate=gate) if s.config.has_experts(s.layer) else swiglu(s, x, w)
 
 
 def residual(s: Step, x: Value, branch: Value) -> Value:

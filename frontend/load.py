@@ -105,7 +105,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     names = architecture.names(container, experts=config.experts is not None)
     w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **names})
     _check_experts(w, architecture, config)
-    _refuse_missing(w, config)
+    _refuse_missing(w, architecture, config)
     if container != "gguf":
         _check_head(w, architecture)
         _check_biases(w, architecture, config)
@@ -235,7 +235,7 @@ def _check_biases(w: Weights, architecture: Architecture, config: Config) -> Non
     flags = architecture.hf_biases
     wanted = {name for flag in flags if flag == ALWAYS or w.checkpoint.flag(flag, False) for name in flags[flag]}
     for name in (name.removesuffix(".bias") for name in w.names if name.endswith(".bias")):
-        for layer in range(config.layers):
+        for layer in (i for i in range(config.layers) if architecture.belongs(name, config, i)):
             if w.at(layer).has(f"{name}.bias") != (name in wanted):
                 says = next((flag for flag in flags if flag and name in flags[flag]), "the architecture")
                 tensor, there = w.names[f"{name}.bias"].format(i=layer), "missing" if name in wanted else "there"
@@ -253,11 +253,12 @@ def _check_experts(w: Weights, architecture: Architecture, config: Config) -> No
             raise UnsupportedModelError(f"tensor {name} holds a single expert; llmc reads all experts from one tensor", hint=hint)
 
 
-def _refuse_missing(w: Weights, config: Config) -> None:
+def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> None:
     """Lists every tensor a layer cannot do without, all at once."""
-    always = [name for name in w.names if not name.endswith(".bias")]
-    per_layer = [name for name in always if "{i}" in w.names[name]]
-    missing = [w.names[name].format(i=i) for i in range(config.layers) for name in per_layer if not w.at(i).has(name)]
+    always = [name for name in w.names if not name.endswith(".bias") and name not in architecture.optional]
+    per_layer = [(i, name) for i in range(config.layers) for name in always if "{i}" in w.names[name]]
+    needed = [(i, name) for i, name in per_layer if architecture.belongs(name, config, i)]
+    missing = [w.names[name].format(i=i) for i, name in needed if not w.at(i).has(name)]
     missing += [w.names[name] for name in ("embedding", "norm") if not w.has(name)]
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")

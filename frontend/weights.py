@@ -45,6 +45,12 @@ class Weights:
         """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""
         return self._weight(self._alone(self._tensor(name, (rows, columns))), part)
 
+    def row(self, name: str, columns: int) -> Value:
+        """A weight [1, columns], which some files store as a vector."""
+        stored = self.checkpoint.tensors.get(self._name(name))
+        tensor = self._tensor(name, (columns,) if stored is not None and len(stored.shape) == 1 else (1, columns))
+        return self._weight(replace(self._alone(tensor), shape=(1, columns)), None)
+
     def factor(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Factor:
         """A weight as `matrix` gives it, for a product."""
         tensor = self._tensor(name, (rows, columns))

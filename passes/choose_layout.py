@@ -10,6 +10,7 @@ LAYOUTS = {
     "embedding": ("", "tile16"),
     "linear": ("", "tile16", "vector"),
     "experts": ("", "", "", "tile16", "tile16", "tile16", "vector", "vector", "vector"),
+    "router": ("", "vector"),
     "attention": ("", "", "", "vector"),
     "take_columns": ("", "indices"),
     "scale_columns": ("", "vector", "vector"),

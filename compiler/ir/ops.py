@@ -218,6 +218,12 @@ def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
 
+def _gate_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, logits = inputs
+    _expect(logits == f32(*x.shape[:-1], 1), "takes a logit for each row")
+    return (x,)
+
+
 def _take_columns(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, columns = inputs
     _expect(columns.dtype == INDICES and columns.shape == x.shape[-1:], "takes an index for each column")
@@ -232,8 +238,13 @@ def _scale_columns(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTy
 
 def _router(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     tokens, experts = inputs[0].shape
-    _expect(attrs["gate"] in ("softmax", "sigmoid"), f"gate {attrs['gate']}")
+    groups, groups_used, best = attrs.get("groups", (1, 1, 1))
+    _expect(attrs["gate"] in ("softmax", "sigmoid", "sparsemixer"), f"gate {attrs['gate']}")
     _expect(1 <= attrs["used"] <= int(experts), f"{attrs['used']} of {experts} experts")
+    _expect(all(bias.shape == (experts,) for bias in inputs[1:]), "a bias for each expert")
+    _expect(int(experts) % groups == 0 and 1 <= groups_used <= groups, f"{groups_used} of {groups} groups")
+    _expect(1 <= best <= int(experts) // groups, f"groups by their {best} best")
+    _expect(attrs["used"] <= int(experts) // groups * groups_used, f"{attrs['used']} experts of {groups_used} groups")
     return i32(tokens, attrs["used"]), f32(tokens, attrs["used"])
 
 
@@ -407,6 +418,13 @@ def softcap(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.softcap(inputs[0], attrs["cap"]),)
 
 
+@op(_gate_rows, inplace={0: 0})
+def gate_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], logits f32[T,1] -> x * sigmoid(logit of the row)."""
+    x, logits = inputs
+    return (np.asarray(x / (1 + np.exp(-np.clip(logits.astype(np.float64), -700, None))), np.float32),)
+
+
 @op(_take_rows)
 def take_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], rows i32[R] -> f32[R,C]."""
@@ -434,11 +452,17 @@ def quantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_router)
 def router(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """logits f32[T,E] -> ids i32[T,k], weights f32[T,k]: the `used` largest, largest first, the lower id of two equal ones.
+    """logits f32[T,E], perhaps bias f32[E] -> ids i32[T,k], weights f32[T,k]: the `used` best choices, best first, the lower id
+    of two equal ones.
 
-    A weight is the softmax over all experts or the sigmoid (`gate`), divided by the sum of the k if `normalize`, times `scale`.
+    A choice is the score plus the bias, a score the softmax over all experts or the sigmoid (`gate`). A weight is the score,
+    divided by the sum of the k if `normalize`, times `scale`. groups=(g, u, b): of g groups of experts only the u with the
+    largest sum of their b best choices take part. gate "sparsemixer" with `jitter`: codegen/kernels/router.py.
     """
-    return ref.router(inputs[0], attrs["used"], attrs["gate"], attrs["normalize"], attrs.get("scale", 1.0))
+    logits, *bias = inputs
+    groups, jitter = attrs.get("groups", ()), attrs.get("jitter", 0.0)
+    how = attrs["used"], attrs["gate"], attrs["normalize"], attrs.get("scale", 1.0)
+    return ref.router(logits, *how, bias=bias[0] if bias else None, groups=groups, jitter=jitter)
 
 
 @op(_experts)

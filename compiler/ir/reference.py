@@ -120,15 +120,53 @@ def attention_values(p: Array, values: Array, kv_heads: int) -> Array:
     return np.asarray(np.einsum("tkgs,skd->tkgd", p4, v3).reshape(len(p), -1), np.float32)
 
 
-def router(logits: Array, used: int, gate: str, normalize: bool, scale: float) -> tuple[Array, Array]:
-    """logits [T, E] -> ids i32 [T, used], weights f32 [T, used]."""
+def router(
+    logits: Array,
+    used: int,
+    gate: str,
+    normalize: bool,
+    scale: float = 1.0,
+    *,
+    bias: Array | None = None,
+    groups: Sequence[int] = (),
+    jitter: float = 0.0,
+) -> tuple[Array, Array]:
+    """logits [T, E] -> ids i32 [T, used], weights f32 [T, used].
+
+    bias [E]: joins the scores when experts are chosen. groups: (how many, how many are used, by how many of their best choices).
+    """
     wide = logits.astype(np.float64)
-    ids = np.argsort(-wide, axis=-1, kind="stable")[:, :used]
+    if gate == "sparsemixer":
+        return _sparsemixer(wide, used, scale, jitter)
     e = np.exp(wide - wide.max(-1, keepdims=True))
     scores = e / e.sum(-1, keepdims=True) if gate == "softmax" else 1 / (1 + np.exp(-wide))
+    choices = wide if bias is None and not groups else scores + (0.0 if bias is None else bias.astype(np.float64))
+    choices = _of_best_groups(choices, *groups) if groups else choices
+    ids = np.argsort(-choices, axis=-1, kind="stable")[:, :used]
     picked = np.take_along_axis(scores, ids, -1)
-    total = picked.sum(-1, keepdims=True) if normalize else 1.0
+    total = picked.sum(-1, keepdims=True) + 1e-20 if normalize else 1.0
     return ids.astype(np.int32), np.asarray(picked / total * scale, np.float32)
+
+
+def _of_best_groups(choices: Array, groups: int, used: int, best: int) -> Array:
+    """choices [T, E], -inf outside the `used` groups whose `best` largest have the largest sum."""
+    grouped = choices.reshape(len(choices), groups, -1)
+    sums = np.sort(grouped, -1)[:, :, -best:].sum(-1)
+    left = np.argsort(-sums, axis=-1, kind="stable")[:, used:]
+    np.put_along_axis(grouped := grouped.copy(), left[:, :, None], -np.inf, 1)
+    return np.asarray(grouped.reshape(choices.shape))
+
+
+def _sparsemixer(logits: Array, used: int, scale: float, jitter: float) -> tuple[Array, Array]:
+    """Slot by slot: the largest logit left, and its share among those left that are near it.  arXiv:2409.12136."""
+    ids = np.argsort(-logits, axis=-1, kind="stable")[:, :used]
+    weights, left = np.empty(ids.shape), logits.copy()
+    for slot in range(used):
+        own = np.take_along_axis(logits, ids[:, slot : slot + 1], -1)
+        near = own - left <= 2 * jitter * np.maximum(np.abs(logits), own)
+        weights[:, slot] = scale / np.where(near, np.exp(np.minimum(left - own, 0)), 0).sum(-1)
+        np.put_along_axis(left, ids[:, slot : slot + 1], -np.inf, -1)
+    return ids.astype(np.int32), weights.astype(np.float32)
 
 
 def experts(

@@ -65,7 +65,16 @@ def scratch_types(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, ..
     """What a kernel needs besides its operands, while it runs: gate and up of a gated product, before they are combined."""
     if node.op == "experts":
         return _expert_scratch(node, bounds)
+    if node.op == "router":
+        return _router_scratch(node)
     return (f32(*node.outputs[0].type.shape),) * 2 if node.op in GATED else ()
+
+
+def _router_scratch(node: Node) -> tuple[TensorType, ...]:
+    """Of a `router` with a bias or groups: what experts are chosen by, and the groups."""
+    groups = int(node.attrs["groups"][0]) if "groups" in node.attrs else 0
+    tokens, experts = node.inputs[0].type.shape
+    return (f32(tokens, int(experts) + groups),) if groups or len(node.inputs) > 1 else ()
 
 
 def expert_rows(slots: int, experts: int) -> int:

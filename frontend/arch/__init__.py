@@ -32,7 +32,8 @@ class Architecture:
     hf_rope    how Hugging Face files pair rotated features
     hf_biases  flag of config.json (or ALWAYS) -> the weights that have a bias where it is set, and only there
     dialect    how config.json of the family says what others say elsewhere
-    experts    the tensors that take the place of FEED_FORWARD where the checkpoint has experts; none where it cannot have any
+    experts    the tensors that take the place of FEED_FORWARD in layers with experts; none where it cannot have any
+    optional   tensors that a layer may lack, besides biases
     norm       "rms_norm" or "layer_norm"
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
@@ -47,13 +48,18 @@ class Architecture:
     hf_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dialect: Dialect = PLAIN
     experts: Names = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
     norm: str = "rms_norm"
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
     def names(self, container: str, *, experts: bool = False) -> dict[str, str]:
         """llmc's name of a block's tensor -> its name in files of this kind, "gguf" or "safetensors"."""
-        dense = {name: names for name, names in self.weights.items() if not (experts and name.startswith(FEED_FORWARD))}
-        return column({**dense, **self.experts} if experts else dense, container)
+        return column({**self.weights, **self.experts} if experts else self.weights, container)
+
+    def belongs(self, name: str, config: Config, layer: int) -> bool:
+        """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other."""
+        sparse = config.has_experts(layer)
+        return sparse if name in self.experts else not (sparse and name.startswith(FEED_FORWARD))
 
     def config(self, checkpoint: Checkpoint) -> Config:
         """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""
@@ -88,12 +94,22 @@ ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
 FEED_FORWARD = ("ffn.gate", "ffn.up", "ffn.down")
 
 EXPERTS = {
-    "ffn.router": "blk.{i}.ffn_gate_inp.weight",
-    "ffn.gate_experts": "blk.{i}.ffn_gate_exps.weight",
-    "ffn.up_experts": "blk.{i}.ffn_up_exps.weight",
-    "ffn.down_experts": "blk.{i}.ffn_down_exps.weight",
+    "ffn.router": ("blk.{i}.ffn_gate_inp.weight", "model.layers.{i}.mlp.gate.weight"),
+    "ffn.gate_experts": ("blk.{i}.ffn_gate_exps.weight", "model.layers.{i}.mlp.experts.gate_proj.weight"),
+    "ffn.up_experts": ("blk.{i}.ffn_up_exps.weight", "model.layers.{i}.mlp.experts.up_proj.weight"),
+    "ffn.down_experts": ("blk.{i}.ffn_down_exps.weight", "model.layers.{i}.mlp.experts.down_proj.weight"),
 }
 """Tensor names of a router and the experts it chooses from."""
+
+CHOICE_BIAS = {"ffn.choice_bias": ("blk.{i}.exp_probs_b.bias", "model.layers.{i}.mlp.gate.e_score_correction_bias")}
+"""What joins the scores when experts are chosen. Optional in GGUF files."""
+
+
+def shared_experts(module: str) -> dict[str, tuple[str, str]]:
+    """Tensor names of the network that every token passes through; `module` is what Hugging Face files call it."""
+    parts = {"ffn.shared_gate": "gate", "ffn.shared_up": "up", "ffn.shared_down": "down"}
+    hf = f"model.layers.{{i}}.mlp.{module}"
+    return {name: (f"blk.{{i}}.ffn_{part}_shexp.weight", f"{hf}.{part}_proj.weight") for name, part in parts.items()}
 
 
 def without(*names: str) -> dict[str, tuple[str, str]]:

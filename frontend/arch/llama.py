@@ -6,6 +6,7 @@ arXiv:2302.13971, arXiv:2307.09288, arXiv:2407.21783, arXiv:2310.06825, arXiv:24
 
 from llmc.frontend.arch import ATTENTION, DECODER, EXPERTS, FEED_FORWARD, Architecture, biases
 from llmc.frontend.dialect import Dialect
+from llmc.frontend.experts import ExpertKeys
 from llmc.frontend.layers import Step, attention, feed_forward, residual, rms_norm
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -23,7 +24,7 @@ def windowed_block(s: Step, x: Value, w: Weights) -> Value:
 
 
 MIXTRAL_EXPERTS = {
-    name: (EXPERTS[name], f"model.layers.{{i}}.block_sparse_moe.{theirs}.weight")
+    name: (EXPERTS[name][0], f"model.layers.{{i}}.block_sparse_moe.{theirs}.weight")
     for name, theirs in {
         "ffn.router": "gate", "ffn.gate_experts": "experts.w1", "ffn.up_experts": "experts.w3", "ffn.down_experts": "experts.w2",
     }.items()
@@ -37,6 +38,6 @@ LLAMA = Architecture(
     block=windowed_block,
     hf=("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
     hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
-    dialect=Dialect(experts=("MixtralForCausalLM",)),
+    dialect=Dialect(experts=ExpertKeys(("MixtralForCausalLM",), count="num_local_experts", intermediate="intermediate_size")),
     experts=MIXTRAL_EXPERTS,
 )

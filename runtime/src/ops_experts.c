@@ -6,10 +6,17 @@ enum { WIDEST = 16 }; /* tokens of the widest token tile */
 
 static int32_t within(int64_t x, int32_t limit) { return x < 0 ? 0 : x > limit ? limit : (int32_t)x; }
 
-void llmc_op_router(const llmc_worker *w, llmc_router_fn *fn, const float *logits, int32_t *ids, float *weights, int32_t n, int32_t used,
-                    int32_t ld, int32_t ldo, float scale, int32_t tokens) {
+void llmc_op_router(const llmc_worker *w, llmc_router_fn *fn, const llmc_router *r, int32_t tokens) {
+  llmc_range mine = llmc_share(w, tokens);
+  if (mine.lo < mine.hi)
+    fn(r->logits, r->bias, r->choices, r->ids, r->weights, r->n, r->used, r->groups, r->groups_used, r->ld, r->ldc, r->ldo, r->scale,
+       r->jitter, mine.lo, mine.hi);
+}
+
+void llmc_op_gate_rows(const llmc_worker *w, llmc_gate_rows_fn *fn, float *x, const float *logits, int32_t n, int32_t ldx, int32_t ldl,
+                       int32_t tokens) {
   llmc_range r = llmc_share(w, tokens);
-  if (r.lo < r.hi) fn(logits, ids, weights, n, used, ld, ldo, scale, r.lo, r.hi);
+  if (r.lo < r.hi) fn(x, logits, n, ldx, ldl, r.lo, r.hi);
 }
 
 llmc_expert_groups llmc_expert_groups_at(int32_t *table, int32_t experts, int32_t slots) {

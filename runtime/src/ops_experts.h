@@ -7,14 +7,29 @@
 
 #include "ops.h"
 
-typedef void llmc_router_fn(const float *logits, int32_t *ids, float *weights, int32_t n, int32_t used, int32_t ld, int32_t ldo,
-                            float scale, int32_t lo, int32_t hi);
+typedef void llmc_router_fn(const float *logits, const float *bias, float *choices, int32_t *ids, float *weights, int32_t n, int32_t used,
+                            int32_t groups, int32_t groups_used, int32_t ld, int32_t ldc, int32_t ldo, float scale, float jitter,
+                            int32_t lo, int32_t hi);
 typedef void llmc_expert_sum_fn(const float *rows, const int32_t *place, const float *weights, float *y, int32_t n, int32_t used,
                                 int32_t ldr, int32_t ldw, int32_t ldy, int32_t lo, int32_t hi);
 
-/* The `used` best of n experts for each token, and their weights. */
-void llmc_op_router(const llmc_worker *w, llmc_router_fn *fn, const float *logits, int32_t *ids, float *weights, int32_t n, int32_t used,
-                    int32_t ld, int32_t ldo, float scale, int32_t tokens);
+/* How a layer chooses the `used` best of n experts for each token; codegen/kernels/router.py has the meaning of each. */
+typedef struct llmc_router {
+  const float *logits, *bias; /* [tokens][ld], [n] or NULL */
+  float *choices; /* [tokens][ldc], or NULL where experts are chosen by their logits */
+  int32_t *ids; /* [tokens][ldo], as the weights */
+  float *weights;
+  int32_t n, used, groups, groups_used, ld, ldc, ldo;
+  float scale, jitter;
+} llmc_router;
+
+void llmc_op_router(const llmc_worker *w, llmc_router_fn *fn, const llmc_router *r, int32_t tokens);
+
+typedef void llmc_gate_rows_fn(float *x, const float *logits, int32_t n, int32_t ldx, int32_t ldl, int32_t lo, int32_t hi);
+
+/* Row t of x times the sigmoid of logits[t * ldl]. */
+void llmc_op_gate_rows(const llmc_worker *w, llmc_gate_rows_fn *fn, float *x, const float *logits, int32_t n, int32_t ldx, int32_t ldl,
+                       int32_t tokens);
 
 /* The (token, slot) pairs of a step, expert by expert. The rows of an expert with c pairs start at first[e] and go up to 16, or to the
 ** smallest power of two, that holds c; groups with wide token tiles come first, so that every tile starts at a multiple of its width. */

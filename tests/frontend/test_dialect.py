@@ -96,7 +96,7 @@ def test_what_cannot_be_compiled_is_named(tmp_path: Path, changes: dict[str, Any
 
 def test_experts_have_the_size_of_a_feed_forward_block(tmp_path: Path) -> None:
     c = config(tmp_path / "m", **MIXTRAL)
-    assert c.experts == Experts(count=4, used=2, intermediate=16, gate="softmax", normalize=None, scale=1.0)
+    assert c.experts == Experts(count=4, used=2, intermediate=16, gate=None, normalize=None, scale=1.0, layers=(True,) * 3)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,10 @@ def test_the_gate_and_the_scale_are_the_files(mixtral: Checkpoint) -> None:
         ({"expert_count": 4}, MalformedFileError, "ffn_gate_inp.weight has shape"),
         ({"expert_feed_forward_length": 64}, MalformedFileError, "ffn_gate_exps.weight has shape"),
         ({"expert_gating_func": 3}, UnsupportedModelError, "expert_gating_func is 3"),
-        ({"expert_group_count": 2}, UnsupportedModelError, "expert_group_count is 2"),
+        ({"expert_group_count": 2}, MalformedFileError, "expert_group_used_count is missing"),
+        ({"expert_group_count": 2, "expert_group_used_count": 1}, MalformedFileError, "2 groups of 5 experts"),
+        ({"leading_dense_block_count": 3}, MalformedFileError, "leading_dense_block_count is 3"),
+        ({"leading_dense_block_count": 1}, MalformedFileError, "missing tensors: blk.0.ffn_gate.weight"),
     ],
 )
 def test_refuses_by_the_name_of_the_key(mixtral: Checkpoint, keys: dict[str, int], kind: type[LlmcError], words: str) -> None:
