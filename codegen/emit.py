@@ -53,14 +53,24 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
         vocab=facts.vocab,
         vocab_padded=-(-facts.vocab // 16) * 16,
         hidden=facts.hidden,
-        layers=plan.cache.layers,
+        layers=facts.layers,
         context=facts.context,
         max_step_tokens=facts.max_step_tokens,
         arena=plan.arena,
-        page_bytes=plan.cache.page_bytes,
+        cache_groups=_cache_groups(plan),
         weights=_file(facts.weights),
         tokenizer=_file(facts.tokenizer),
     )
+
+
+def _cache_groups(plan: Plan) -> list[str]:
+    """Initialisers of llmc_cache_group, in the order of their numbers."""
+    groups = []
+    if plan.cache:
+        groups.append(f"{{LLMC_CACHE_PAGED, {plan.cache.layers}, LLMC_PAGE_TOKENS, UINT64_C({plan.cache.page_bytes})}}")
+    if plan.states:
+        groups.append(f"{{LLMC_CACHE_STATE, {plan.states.layers}, 0, UINT64_C({plan.states.slot_bytes})}}")
+    return groups
 
 
 def _member(name: str, row: tuple[KernelSpec, ...]) -> dict[str, Any]:

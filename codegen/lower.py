@@ -22,6 +22,7 @@ from llmc.codegen.kernels.norm import HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
 from llmc.codegen.kernels.router import Router
 from llmc.codegen.kernels.softcap import Softcap
+from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.ops import group_weights
@@ -32,7 +33,9 @@ from llmc.ir.types import DType, Format, TensorType, q8
 
 @dataclass(frozen=True)
 class Cache:
-    """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type."""
+    """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type.
+
+    layers: those that append to it; the others of a hybrid model have a state."""
 
     layers: int
     kv_heads: int
@@ -52,12 +55,14 @@ class Cache:
 class Plan:
     """What the host template prints and the linker needs.
 
+    cache      the paged group, number 0 where there is one; states: the group of states, the number after
     kernels    member of the kernel table -> its specs: one, or a row of variants
     constants  name -> f32 elements, printed exactly
     """
 
     weights: WeightFile
-    cache: Cache
+    cache: Cache | None
+    states: States | None
     arena: int
     statements: list[str] = field(default_factory=list)
     kernels: dict[str, tuple[KernelSpec, ...]] = field(default_factory=dict)
@@ -121,7 +126,9 @@ class _Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.plan = Plan(place(graph), _cache(graph), int(graph.attrs["arena"]))
+        self.plan = Plan(place(graph), _cache(graph), States.of(graph), int(graph.attrs["arena"]))
+        appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
+        self.paged_layers = {node.attrs["layer"]: number for number, node in enumerate(appends)}
         self.at: dict[str, int] = {}
         for node in graph.nodes:
             if node.op not in SOURCES:
@@ -214,14 +221,23 @@ class _Lowering:
         return self.kernel(*specs, member=f"linear_{fmt.name}_{acts}")
 
     def layer_cache(self, node: Node) -> str:
-        cache = self.plan.cache
-        return f"(llmc_layer_cache){{0, {cache.kv_heads}, {node.attrs['layer'] * cache.layer_bytes}, {cache.page_bytes}}}"
+        cache, number = self.plan.cache, self.paged_layers[node.attrs["layer"]]
+        assert cache is not None
+        return f"(llmc_layer_cache){{0, {cache.kv_heads}, {number * cache.layer_bytes}, {cache.page_bytes}}}"
+
+    def layer_state(self, node: Node) -> str:
+        states = self.plan.states
+        assert states is not None
+        group = 0 if self.plan.cache is None else 1
+        return f"(llmc_layer_state){{{group}, INT64_C({states.offset(node)}), INT64_C({states.slot_bytes})}}"
 
 
-def _cache(graph: Graph) -> Cache:
-    """All layers of this version share one paged group; they must agree on their geometry."""
+def _cache(graph: Graph) -> Cache | None:
+    """All layers of this version that have keys and values share one paged group; they must agree on their geometry."""
     appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
     kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"]) for n in appends}
+    if not kinds:
+        return None
     if len(kinds) != 1:
         raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
     ((kv_heads, head_dim, dtype),) = kinds
@@ -509,3 +525,6 @@ def _experts(p: _Lowering, node: Node) -> None:
     }  # fmt: skip
     p.call("llmc_op_experts", p.fields("llmc_experts", fields))
     p.barrier()
+
+
+from llmc.codegen import lower_recurrent  # noqa: E402, F401  # registers its rules, with what is defined above

@@ -1,7 +1,7 @@
 """The weights file: where each tensor lies, and the one streamed pass that writes it.
 
-    header (64 bytes) | vectors as f32 and indices as i32, each padded to 16 elements | matrices in row tiles, each at a multiple
-    of 64 KiB
+    header (64 bytes) | vectors as f32, their columns one by one or their rows, and indices as i32, each padded to 16 elements |
+    matrices in row tiles, each at a multiple of 64 KiB
 
 Matrices stand in the order the step reads them, so that a cold start reads the file forwards.
 """
@@ -28,7 +28,7 @@ HEADER_BYTES = 64
 VECTOR_ALIGN = 64
 MATRIX_ALIGN = 65536
 LAYOUT = "tile16"
-ELEMENTS = {"vector": "<f4", "indices": "<i4"}  # of the layouts that are one row
+ELEMENTS = {"vector": "<f4", "columns": "<f4", "indices": "<i4"}  # of the layouts that are rows of plain numbers
 
 Bytes = npt.NDArray[np.uint8]
 Read = Callable[[str], Iterable[Bytes]]
@@ -38,7 +38,7 @@ Read = Callable[[str], Iterable[Bytes]]
 class Region:
     """One weight in the file: a tensor of the checkpoint, or its `rows` [lo, hi). `name` is the graph's.
 
-    `offset` and `nbytes` in bytes; layout "vector", "indices" or "tile16".
+    `offset` and `nbytes` in bytes; layout "vector", "columns", "indices" or "tile16".
     """
 
     name: str
@@ -95,8 +95,15 @@ def place(graph: Graph) -> WeightFile:
 
 def _packed_bytes(fmt: Format, shape: tuple[int, ...], layout: str) -> int:
     if layout in ELEMENTS:
-        return 4 * math.prod(shape[:-1]) * _align(shape[-1], 16)
+        rows, columns = _rows(shape, layout)
+        return 4 * rows * _align(columns, 16)
     return math.prod(shape[:-2]) * packed_bytes(fmt, *shape[-2:])
+
+
+def _rows(shape: tuple[int, ...], layout: str) -> tuple[int, int]:
+    """Rows and columns as they are stored: "columns" has each column [N] of a matrix [N, K] in a row."""
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    return (columns, rows) if layout == "columns" else (rows, columns)
 
 
 def _align(n: int, to: int) -> int:
@@ -147,9 +154,11 @@ def _stored(region: Region, raw: Bytes) -> Bytes:
 
 def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
     if region.layout in ELEMENTS:
-        vectors = np.zeros((math.prod(region.shape[:-1]), _align(region.shape[-1], 16)), ELEMENTS[region.layout])
-        elements = dequantize(region.format, raw) if region.layout == "vector" else raw.view("<i4")
-        vectors[:, : region.shape[-1]] = elements.reshape(len(vectors), -1)
+        rows, columns = _rows(region.shape, region.layout)
+        vectors = np.zeros((rows, _align(columns, 16)), ELEMENTS[region.layout])
+        elements = raw.view("<i4") if region.layout == "indices" else dequantize(region.format, raw)
+        by_row = elements.reshape(columns, rows).T if region.layout == "columns" else elements.reshape(rows, columns)
+        vectors[:, :columns] = by_row
         yield vectors.reshape(-1).view(np.uint8)
     else:
         n, k = region.shape[-2:]

@@ -20,16 +20,18 @@ KV_BYTES = 2  # of one cached value: f16, unless compiled with --activations f32
 
 @dataclass(frozen=True)
 class Memory:
-    """What one session with one sequence of `context` tokens takes, in bytes. `arena` is working memory, known once compiled."""
+    """What one session with one sequence of `context` tokens takes, in bytes. Known once compiled: `arena`, working memory, and
+    `state`, what recurrent layers keep of a sequence."""
 
     context: int
     weights: int
     kv_per_token: int
     arena: int = 0
+    state: int = 0
 
     def describe(self) -> dict[str, int]:
         kv = self.kv_per_token * self.context
-        return {**asdict(self), "kv": kv, "total": self.weights + kv + self.arena}
+        return {**asdict(self), "kv": kv, "total": self.weights + kv + self.arena + self.state}
 
 
 def inspect(path: Path, *, context: int | None = None) -> dict[str, Any]:
@@ -107,7 +109,8 @@ def _sizes(tensors: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _memory(config: dict[str, Any], weights: int, context: int | None) -> dict[str, int]:
     """The estimate from a checkpoint's hyper-parameters."""
-    per_token = 2 * config["layers"] * config["kv_heads"] * config["head_dim"] * KV_BYTES
+    layers = config["layers"] - sum(config["recurrent"])
+    per_token = 2 * layers * config["kv_heads"] * config["head_dim"] * KV_BYTES
     return Memory(context or config["context"], weights, per_token).describe()
 
 
@@ -115,9 +118,10 @@ def _artifact(path: Path, context: int | None) -> dict[str, Any]:
     from llmc import artifact
 
     facts = artifact.read_manifest(path)
-    per_token = sum(group["page_bytes"] // group["tokens_per_page"] for group in facts["cache"])
+    per_token = sum(group["page_bytes"] // group["tokens_per_page"] for group in facts["cache"] if group["kind"] == "paged")
+    state = sum(group["slot_bytes"] for group in facts["cache"] if group["kind"] == "state")
     weights = facts["files"][artifact.WEIGHTS_NAME]["size"]
-    memory = Memory(context or facts["config"]["context"], weights, per_token, facts["arena_bytes"])
+    memory = Memory(context or facts["config"]["context"], weights, per_token, facts["arena_bytes"], state)
     return {**facts, "path": str(path), **_sizes(facts["tensors"]), "memory": memory.describe()}
 
 
@@ -146,6 +150,8 @@ def _printable(text: str | None) -> str | None:
 
 def _memory_text(m: dict[str, int]) -> str:
     parts = [f"{_size(m['weights'])} of weights", f"{_size(m['kv'])} of KV cache ({_size(m['kv_per_token'])} a token)"]
+    if m["state"]:
+        parts.append(f"{_size(m['state'])} of states")
     if m["arena"]:
         parts.append(f"{_size(m['arena'])} to work in")
     return f"memory at {m['context']:,} tokens: {' + '.join(parts)} = {_size(m['total'])}"

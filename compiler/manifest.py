@@ -11,6 +11,10 @@ from llmc.frontend.load import STEP_TOKENS, Model
 from llmc.target import Target
 from llmc.version import VERSION
 
+PROMISE = "on one instruction-set level, bits depend neither on neighbours, nor on threads, nor on chunking"
+PROMISE_RECURRENT = (
+    "on one instruction-set level, bits depend neither on neighbours nor on threads; chunking may change them within a tolerance"
+)
 LICENCE_KEYS = ("general.license", "general.license.name", "general.license.link")
 
 
@@ -44,13 +48,22 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
         "step_tokens": STEP_TOKENS,
         "arena_bytes": plan.arena,
         "kernel_calls": plan.calls,
-        "cache": [
-            {"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache), **_window(model)}
-        ],
-        "promise": "on one instruction-set level, bits depend neither on neighbours, nor on threads, nor on chunking",
+        "cache": _cache_groups(model, plan),
+        "promise": PROMISE_RECURRENT if plan.states else PROMISE,
         "chat_template": model.chat_template,
         "tensors": tensors,
     }
+
+
+def _cache_groups(model: Model, plan: Plan) -> list[dict[str, Any]]:
+    """The groups in the order of their numbers. A slot of a state group holds a sequence of any length."""
+    groups: list[dict[str, Any]] = []
+    if plan.cache:
+        paged = {"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache)}
+        groups.append({**paged, **_window(model)})
+    if plan.states:
+        groups.append({"kind": "state", "layers": plan.states.layers, "slot_bytes": plan.states.slot_bytes, "dtype": "f32"})
+    return groups
 
 
 def _window(model: Model) -> dict[str, Any]:

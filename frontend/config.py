@@ -15,6 +15,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
 from llmc.frontend.dialect import MAX_LENGTH, PLAIN, Dialect, huggingface_options
 from llmc.frontend.experts import Experts, read_experts
+from llmc.frontend.recurrent import Ssm
 from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
 
@@ -70,6 +71,12 @@ class Config:
     local_rope_base: float = 0.0  # of layers with a window; 0: as all others
     softcap: float = 0.0  # of attention scores
     logit_softcap: float = 0.0
+    recurrent: tuple[bool, ...] = ()  # which layers keep a state instead of keys and values; empty: none
+    ssm: Ssm | None = None  # sizes of the recurrent layers' state space
+    conv_taps: int = 0  # of a short convolution
+
+    def is_recurrent(self, layer: int) -> bool:
+        return bool(self.recurrent) and self.recurrent[layer]
 
     def has_experts(self, layer: int) -> bool:
         """Whether a layer has experts in the place of the feed-forward block."""
@@ -83,8 +90,8 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     """
     keys = Keys(checkpoint)
     layers = _layers(keys)
-    hidden, heads = keys.integer("hidden"), keys.of_layers("heads", layers)
-    kv_heads = keys.of_layers("kv_heads", layers, default=heads)
+    hidden, heads = keys.integer("hidden"), keys.of_layers("heads", layers, some=True)
+    kv_heads = keys.of_layers("kv_heads", layers, default=heads, some=True)
     if heads % kv_heads:
         raise MalformedFileError(f"{keys.name('kv_heads')} is {kv_heads}, which does not divide {keys.name('heads')} {heads}")
     head_dim = _head_dim(keys, hidden, heads)
@@ -124,7 +131,16 @@ def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:
         "local_rope_base": keys.number("rope.freq_base_swa", low=1e-3, high=1e12, default=0.0),
         "softcap": keys.factor("softcap") or 0.0,
         "logit_softcap": keys.factor("logit_softcap") or 0.0,
+        "recurrent": _gguf_recurrent(keys, layers),
     }
+
+
+def _gguf_recurrent(keys: Keys, layers: int) -> tuple[bool, ...]:
+    """Layers without heads for keys and values."""
+    if not keys.has("kv_heads"):
+        return ()
+    counts = keys.checkpoint.integers(keys.name("kv_heads"), 0, MAX_DIM)
+    return tuple(n == 0 for n in counts) if len(counts) == layers and 0 in counts else ()
 
 
 @dataclass(frozen=True)
@@ -149,17 +165,20 @@ class Keys:
     def integer(self, key: str, *, low: int = 1, high: int = MAX_DIM, default: int | Required = REQUIRED) -> int:
         return self.checkpoint.integer(self.name(key), low, high, default)
 
-    def of_layers(self, key: str, layers: int, *, default: int | Required = REQUIRED) -> int:
-        """One number, or an array with one for each layer, all of which agree."""
+    def of_layers(self, key: str, layers: int, *, default: int | Required = REQUIRED, some: bool = False) -> int:
+        """One number, or an array with one for each layer, all of which agree; but for layers with 0, where `some` have it."""
         name = self.name(key)
         if not self.has(key) and not isinstance(default, Required):
             return default
-        values = self.checkpoint.integers(name, 1, MAX_DIM)
+        values = self.checkpoint.integers(name, 0 if some else 1, MAX_DIM)
         if len(values) not in (1, layers):
             raise MalformedFileError(f"{name} has {len(values)} elements; expected one, or one for each of {layers} layers")
-        if len(set(values)) != 1:
+        there = [n for n in values if n]
+        if not there:
+            raise MalformedFileError(f"{name} is 0 in every layer")
+        if len(set(there)) != 1:
             raise UnsupportedModelError(f"{name} differs between layers, which llmc cannot compile")
-        return values[0]
+        return there[0]
 
     def number(self, key: str, *, low: float, high: float, default: float | Required = REQUIRED) -> float:
         return self.checkpoint.number(self.name(key), default, low=low, high=high)

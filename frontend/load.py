@@ -105,6 +105,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     names = architecture.names(container, experts=config.experts is not None)
     w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **names})
     _check_experts(w, architecture, config)
+    _check_recurrent(w, architecture, config)
     _refuse_missing(w, architecture, config)
     if container != "gguf":
         _check_head(w, architecture)
@@ -251,6 +252,14 @@ def _check_experts(w: Weights, architecture: Architecture, config: Config) -> No
         if SINGLE_EXPERT.match(name):
             hint = "files made before April 2024 store them so; convert the model again"
             raise UnsupportedModelError(f"tensor {name} holds a single expert; llmc reads all experts from one tensor", hint=hint)
+
+
+def _check_recurrent(w: Weights, architecture: Architecture, config: Config) -> None:
+    """Layers without keys and values are in a family that has such."""
+    if any(config.recurrent) and not architecture.recurrent:
+        layer, key = config.recurrent.index(True), Keys(w.checkpoint).name("kv_heads")
+        what = f"{key} is 0 for layer {layer}"
+        raise UnsupportedModelError(f"{what}: llmc cannot compile {architecture.gguf} with recurrent layers")
 
 
 def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> None:

@@ -70,12 +70,16 @@ class Weights:
     def optional_vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value | None:
         return self.vector(name, size, part) if self.has(name) else None
 
+    def table(self, name: str, rows: int, columns: int) -> Value:
+        """A small matrix [rows, columns] of F32, F16 or BF16; HF files store convolutions as [rows, 1, columns]."""
+        return self._weight(self._dense(name, (rows, columns)), None)
+
     def vectors(self, name: str, count: int, size: int) -> Value:
         """The biases of `count` experts as one weight [count, size], of the same types."""
         return self._weight(self._dense(name, (count, size)), None)
 
     def _dense(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        tensor = self._tensor(name, shape)
+        tensor = replace(self._tensor(name, shape, squeeze=True), shape=shape)
         if not isinstance(tensor.format, DenseFormat):
             raise UnsupportedModelError(
                 f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16"
@@ -96,12 +100,13 @@ class Weights:
     def _name(self, name: str) -> str:
         return self.names[name].format(i=self.layer)
 
-    def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def _tensor(self, name: str, shape: tuple[int, ...], *, squeeze: bool = False) -> Tensor:
+        """The tensor, of that shape; with `squeeze` dimensions of 1 do not count."""
         full = self._name(name)
         if full not in self.checkpoint.tensors:
             raise MalformedFileError(f"tensor {full} is missing")
         tensor = self.checkpoint.tensors[full]
-        if tensor.shape != shape:
+        if tensor.shape != shape and not (squeeze and _squeezed(tensor.shape) == _squeezed(shape)):
             raise MalformedFileError(
                 f"tensor {full} has shape {list(tensor.shape)} (rows first), but the keys imply {list(shape)}: {self._sizes()}"
             )
@@ -112,3 +117,7 @@ class Weights:
         """The keys that shapes follow from, for a message."""
         keys = map(Keys(self.checkpoint).name, SIZE_KEYS)
         return ", ".join(f"{key} {self.checkpoint.keys[key]}" for key in keys if isinstance(self.checkpoint.keys.get(key), int))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)

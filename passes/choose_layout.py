@@ -20,6 +20,8 @@ LAYOUTS = {
     "add_rms_norm": ("", "", "vector"),
     "layer_norm": ("", "vector", "vector"),
     "add_layer_norm": ("", "", "vector", "vector"),
+    "causal_conv": ("", "", "columns", "vector"),
+    "gated_conv": ("", "", "", "", "columns", "vector"),
 }
 """What an op reads each operand as. A tied embedding is one weight: the gather picks its row out of the output matrix's tiles."""
 
@@ -29,7 +31,7 @@ GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul")
 @required_pass
 def choose_layout(graph: Graph) -> Graph:
     """Sets `layout` on every weight: "tile16" for matrices (tiles of 16 rows), "vector" for norm weights, biases and sinks,
-    "indices" for the columns that take_columns takes.
+    "indices" for the columns that take_columns takes, "columns" for small matrices that kernels read column by column.
 
     Tiles keep the format of the checkpoint (ir/tiles.py); vectors are stored as f32. Raises UnsupportedModelError for a weight
     that would be needed in two layouts, or by an op that reads no stored weight.

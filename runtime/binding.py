@@ -29,7 +29,8 @@ MODEL_SEQUENCES = 64  # sequences of a Model's own session: generations that may
 
 @dataclass(frozen=True)
 class Info:
-    """Facts about a model. Lengths in tokens, sizes in bytes; `page_bytes` of one KV page of all layers."""
+    """Facts about a model. Lengths in tokens, sizes in bytes; `page_bytes` of one KV page of all layers, `state_bytes` of what
+    recurrent layers keep of a sequence."""
 
     name: str
     isa: str
@@ -42,6 +43,7 @@ class Info:
     page_bytes: int
     weights_bytes: int
     arena_bytes: int
+    state_bytes: int
 
 
 class Model:

@@ -57,6 +57,7 @@ class ModelInfo(Sized):
         ("vocab", c.c_int32), ("hidden", c.c_int32), ("layers", c.c_int32), ("context", c.c_int32),
         ("max_step_tokens", c.c_int32), ("page_tokens", c.c_int32),
         ("page_bytes", c.c_uint64), ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
+        ("state_bytes", c.c_uint64),
     ]  # fmt: skip
 
 

@@ -44,9 +44,11 @@ class WeightData:
 
 @dataclass(frozen=True)
 class KvState:
-    """Keys and values of every layer so far, each [S, Hk*D]; appending makes a new state."""
+    """Keys and values of every layer so far, each [S, Hk*D], and what recurrent layers keep, by op and layer; changing one
+    makes a new state."""
 
     layers: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
+    states: Mapping[tuple[str, int], Array] = field(default_factory=dict)
 
     def append(self, layer: int, k: Array, v: Array, dtype: str) -> KvState:
         stored = [x.astype(np.float16).astype(np.float32) if dtype == "f16" else x for x in (k, v)]
@@ -59,6 +61,12 @@ class KvState:
 
     def values(self, layer: int) -> Array:
         return self.layers[layer][1]
+
+    def state(self, key: tuple[str, int], shape: tuple[int, ...]) -> Array:
+        return self.states[key] if key in self.states else np.zeros(shape, np.float32)
+
+    def with_state(self, key: tuple[str, int], state: Array) -> KvState:
+        return replace(self, states={**self.states, key: state})
 
 
 def interpret(graph: Graph, inputs: Mapping[str, Any], weight: Callable[[str], WeightData]) -> tuple[Any, ...]:

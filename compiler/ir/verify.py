@@ -5,7 +5,7 @@
     3. Every op is in the catalogue and infers exactly the types its outputs carry.
     4. Constants hold data of their shape; weights name a tensor and hold whole blocks; every symbolic dimension has a bound
        (S, the context, excepted).
-    5. A cache value is appended to once and not used afterwards: pages are updated in place.
+    5. A cache value is appended to once and not used afterwards: pages and states are updated in place.
     6. Attributes are finite numbers, booleans, strings and tuples of them, so that the text form parses back.
     7. Once memory is planned, no value is overwritten while it is needed (ir/storage.py).
 """
@@ -17,10 +17,11 @@ from typing import Any
 
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.ops import OpError, infer
+from llmc.ir.ops_recurrent import STATEFUL
 from llmc.ir.storage import StorageError, check_plan
 from llmc.ir.types import CACHE, DType
 
-APPENDS = ("kv_append", "rope_kv_append")
+APPENDS = ("kv_append", "rope_kv_append", *STATEFUL)
 
 
 class VerifyError(AssertionError):

@@ -32,6 +32,8 @@ class Architecture:
     hf_rope    how Hugging Face files pair rotated features
     hf_biases  flag of config.json (or ALWAYS) -> the weights that have a bias where it is set, and only there
     dialect    how config.json of the family says what others say elsewhere
+    recurrent  the tensors that layers with a state have and others do not
+    attention  the tensors that layers with a state do not have
     experts    the tensors that take the place of FEED_FORWARD in layers with experts; none where it cannot have any
     optional   tensors that a layer may lack, besides biases
     norm       "rms_norm" or "layer_norm"
@@ -47,6 +49,8 @@ class Architecture:
     hf_rope: str = "half"
     hf_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dialect: Dialect = PLAIN
+    recurrent: Names = field(default_factory=dict)
+    attention: Names = field(default_factory=dict)
     experts: Names = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     norm: str = "rms_norm"
@@ -54,10 +58,14 @@ class Architecture:
 
     def names(self, container: str, *, experts: bool = False) -> dict[str, str]:
         """llmc's name of a block's tensor -> its name in files of this kind, "gguf" or "safetensors"."""
-        return column({**self.weights, **self.experts} if experts else self.weights, container)
+        every = {**self.weights, **self.recurrent, **self.attention}
+        return column({**every, **self.experts} if experts else every, container)
 
     def belongs(self, name: str, config: Config, layer: int) -> bool:
-        """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other."""
+        """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other, and so do the tensors
+        of layers with a state and of others."""
+        if name in (self.attention if config.is_recurrent(layer) else self.recurrent):
+            return False
         sparse = config.has_experts(layer)
         return sparse if name in self.experts else not (sparse and name.startswith(FEED_FORWARD))
 
@@ -91,6 +99,7 @@ DECODER = {
 """Tensor names every pre-norm decoder with a gated feed-forward shares."""
 
 ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
+ATTENTION_NAMES = {name: DECODER[name] for name in ATTENTION}
 FEED_FORWARD = ("ffn.gate", "ffn.up", "ffn.down")
 
 EXPERTS = {

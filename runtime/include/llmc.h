@@ -106,6 +106,7 @@ typedef struct llmc_model_info {
   uint64_t page_bytes; /* bytes of one page, all layers and cache groups together */
   uint64_t weights_bytes; /* size of the mapped weights file */
   uint64_t arena_bytes; /* working memory of a session, beside its pages and logits */
+  uint64_t state_bytes; /* what recurrent layers keep of a sequence, whatever its length; 0 if there are none */
 } llmc_model_info;
 
 llmc_status llmc_model_get_info(const llmc_model *model, llmc_model_info *info);
@@ -170,7 +171,8 @@ llmc_status llmc_session_cancel(llmc_session *session);
 /* Opens an empty sequence; *sequence is a small number, used again after closing. LLMC_ERR_FULL when max_sequences are open. */
 llmc_status llmc_sequence_open(llmc_session *session, int32_t *sequence);
 
-/* Forgets the tokens from position `length` on; 0 empties the sequence. LLMC_ERR_ARG if it is shorter. */
+/* Forgets the tokens from position `length` on; 0 empties the sequence. LLMC_ERR_ARG if it is shorter, or if it would keep tokens
+** and the model has recurrent layers (llmc_model_info.state_bytes), which keep no past. */
 llmc_status llmc_sequence_truncate(llmc_session *session, int32_t sequence, int32_t length);
 
 /* Frees a sequence and its pages. */

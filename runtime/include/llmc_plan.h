@@ -30,7 +30,8 @@ typedef struct llmc_worker {
 void llmc_barrier(llmc_worker *worker);
 
 /* The cache of one group as one step sees it. Page p of sequence s lies at pool + (int64_t)tables[s * table_stride + p] * page_bytes
-** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used. */
+** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used.
+** Of a group of states there is page 0 alone, the sequence's slot: zeros before its first token. */
 typedef struct llmc_step_cache {
   uint8_t *pool; /* aligned to 64 bytes */
   const int32_t *tables; /* [n_seqs][table_stride] */
@@ -55,13 +56,16 @@ typedef struct llmc_step {
   const void *kernels; /* llmc_isa.kernels of the chosen level */
 } llmc_step;
 
-typedef enum llmc_cache_kind { LLMC_CACHE_PAGED = 0 /* every position is kept */ } llmc_cache_kind;
+typedef enum llmc_cache_kind {
+  LLMC_CACHE_PAGED = 0, /* every position is kept */
+  LLMC_CACHE_STATE = 1 /* what recurrent layers made of all positions so far, in one slot per sequence; cannot go back */
+} llmc_cache_kind;
 
 /* Layers whose cache is allocated together. A page holds LLMC_PAGE_TOKENS positions of all of them, layer after layer. */
 typedef struct llmc_cache_group {
   llmc_cache_kind kind;
   int32_t layers;
-  int32_t tokens_per_page; /* LLMC_PAGE_TOKENS */
+  int32_t tokens_per_page; /* LLMC_PAGE_TOKENS; 0 of a group of states */
   uint64_t page_bytes; /* of one page over all layers; a multiple of 64 */
 } llmc_cache_group;
 

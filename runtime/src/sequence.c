@@ -21,10 +21,17 @@ llmc_status llmc_rt_sequence_open(llmc_session *s, int32_t *sequence) {
 static void truncate(llmc_session *s, int32_t sequence, int32_t length) {
   llmc_sequence *q = &s->sequences[sequence];
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    const llmc_cache_group *group = &s->plan->cache_groups[g];
     int32_t *table = llmc_session_table(s, g, sequence);
-    for (int32_t p = llmc_pages_for(q->length); p-- > llmc_pages_for(length);) llmc_pages_give(&s->pages[g], table[p]);
+    for (int32_t p = llmc_group_pages(group, q->length); p-- > llmc_group_pages(group, length);) llmc_pages_give(&s->pages[g], table[p]);
   }
   q->length = length;
+}
+
+static bool keeps_states(const llmc_plan *plan) {
+  for (int32_t g = 0; g < plan->n_cache_groups; g++)
+    if (plan->cache_groups[g].kind == LLMC_CACHE_STATE) return true;
+  return false;
 }
 
 llmc_status llmc_rt_sequence_truncate(llmc_session *s, int32_t sequence, int32_t length) {
@@ -32,6 +39,9 @@ llmc_status llmc_rt_sequence_truncate(llmc_session *s, int32_t sequence, int32_t
   if (!q) return LLMC_ERR_ARG;
   if (length < 0 || length > q->length)
     return llmc_fail(&s->error, LLMC_ERR_ARG, "sequence %d holds %d tokens: cannot truncate to %d", sequence, q->length, length);
+  if (length > 0 && length < q->length && keeps_states(s->plan))
+    return llmc_fail(&s->error, LLMC_ERR_ARG, "sequence %d cannot go back from %d to %d tokens: recurrent layers keep no past; truncate to 0",
+                     sequence, q->length, length);
   truncate(s, sequence, length);
   return LLMC_OK;
 }

@@ -42,7 +42,8 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
       !s->starts || !s->arena)
     return false;
   for (size_t g = 0; g < groups; g++) {
-    llmc_pages_open(&s->pages[g], a, plan->cache_groups[g].page_bytes, max_pages);
+    const llmc_cache_group *group = &plan->cache_groups[g];
+    llmc_pages_open(&s->pages[g], a, group->page_bytes, group->kind == LLMC_CACHE_STATE ? s->max_sequences : max_pages);
     s->caches[g].tables = s->step_tables + g * step_sequences * stride;
     s->caches[g].table_stride = s->table_stride;
   }

@@ -50,6 +50,11 @@ static inline int32_t *llmc_session_table(const llmc_session *s, int32_t group, 
 /* Pages that hold `length` tokens. */
 static inline int32_t llmc_pages_for(int32_t length) { return (int32_t)(((int64_t)length + LLMC_PAGE_TOKENS - 1) / LLMC_PAGE_TOKENS); }
 
+/* Pages of a group that a sequence of `length` tokens has: a state has its slot from the first token on. */
+static inline int32_t llmc_group_pages(const llmc_cache_group *group, int32_t length) {
+  return group->kind == LLMC_CACHE_STATE ? length > 0 : llmc_pages_for(length);
+}
+
 /* Takes the mark that llmc_rt_session_cancel() left. */
 bool llmc_session_take_cancel(llmc_session *session);
 

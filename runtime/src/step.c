@@ -8,7 +8,18 @@ enum { LOGITS_ALIGN = 64 };
 
 #define REFUSE(...) return llmc_fail(&s->error, LLMC_ERR_ARG, __VA_ARGS__)
 
-static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count, int64_t *n_tokens, int64_t *n_pages) {
+/* What a batch needs more: tokens of work, pages of the paged groups, slots of the groups of states. */
+typedef struct needs {
+  int64_t tokens, pages, slots;
+} needs;
+
+static void add_needs(needs *n, int32_t length, int32_t count) {
+  n->tokens += count;
+  n->pages += llmc_pages_for(length + count) - llmc_pages_for(length);
+  n->slots += length == 0;
+}
+
+static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count, needs *n) {
   llmc_sequence *q = llmc_session_sequence(s, sequence);
   if (!q) return LLMC_ERR_ARG;
   if (q->in_batch) REFUSE("sequence %d is in the batch twice", sequence);
@@ -17,16 +28,15 @@ static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t cou
   if (count > s->context - q->length)
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %d more exceed the context of %d", sequence, q->length,
                      count, s->context);
-  *n_tokens += count;
-  *n_pages += llmc_pages_for(q->length + count) - llmc_pages_for(q->length);
+  add_needs(n, q->length, count);
   return LLMC_OK;
 }
 
-static llmc_status check_sequences(llmc_session *s, const llmc_batch *b, int64_t *n_tokens, int64_t *n_pages) {
+static llmc_status check_sequences(llmc_session *s, const llmc_batch *b, needs *n) {
   llmc_status status = LLMC_OK;
   int32_t seen = 0;
   for (; seen < b->n_sequences && !status; seen++)
-    status = check_sequence(s, b->sequences[seen], b->counts[seen], n_tokens, n_pages);
+    status = check_sequence(s, b->sequences[seen], b->counts[seen], n);
   for (int32_t i = 0; i < seen; i++)
     if (b->sequences[i] >= 0 && b->sequences[i] < s->max_sequences) s->sequences[b->sequences[i]].in_batch = false;
   return status;
@@ -48,8 +58,9 @@ static llmc_status check_rows(llmc_session *s, const llmc_batch *b, int32_t n_to
   return LLMC_OK;
 }
 
-static llmc_status reserve_pages(llmc_session *s, int64_t n) {
+static llmc_status reserve_pages(llmc_session *s, const needs *needed) {
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    int64_t n = s->plan->cache_groups[g].kind == LLMC_CACHE_STATE ? needed->slots : needed->pages;
     llmc_status status = llmc_pages_reserve(&s->pages[g], n);
     if (status == LLMC_ERR_FULL)
       return llmc_fail(&s->error, status, "%lld more cache pages needed: the session has %d", (long long)n, s->pages[g].limit);
@@ -72,11 +83,12 @@ static llmc_status reserve_logits(llmc_session *s, int32_t n_rows) {
 /* Appends sequence i of the batch: positions, and pages where the old ones end. */
 static void place(llmc_session *s, int32_t i, int32_t sequence, int32_t count) {
   llmc_sequence *q = &s->sequences[sequence];
-  int32_t start = s->starts[i], old_pages = llmc_pages_for(q->length), pages = llmc_pages_for(q->length + count);
+  int32_t start = s->starts[i];
   for (int32_t t = 0; t < count; t++) s->positions[start + t] = q->length + t;
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
-    int32_t *table = llmc_session_table(s, g, sequence);
-    for (int32_t p = old_pages; p < pages; p++) table[p] = llmc_pages_take(&s->pages[g]);
+    const llmc_cache_group *group = &s->plan->cache_groups[g];
+    int32_t *table = llmc_session_table(s, g, sequence), pages = llmc_group_pages(group, q->length + count);
+    for (int32_t p = llmc_group_pages(group, q->length); p < pages; p++) table[p] = llmc_pages_take(&s->pages[g]);
     memcpy((int32_t *)(uintptr_t)s->caches[g].tables + (size_t)i * (size_t)s->table_stride, table, (size_t)pages * sizeof *table);
     s->caches[g].pool = s->pages[g].pool;
   }
@@ -120,17 +132,17 @@ static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
 
 llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   llmc_batch b = {.struct_size = sizeof b};
-  int64_t n_tokens = 0, n_pages = 0;
+  needs needed = {0};
   if (!given || !llmc_struct_read(&b, sizeof b, given)) REFUSE("batch: NULL, wrong struct_size, or a field this version does not know");
   if (!b.tokens || !b.sequences || !b.counts) REFUSE("batch: a NULL array");
   if (b.n_sequences < 1 || b.n_sequences > s->plan->max_step_tokens) REFUSE("batch: %d sequences", b.n_sequences);
-  llmc_status status = check_sequences(s, &b, &n_tokens, &n_pages);
+  llmc_status status = check_sequences(s, &b, &needed);
   if (status) return status;
-  if (n_tokens > s->plan->max_step_tokens)
-    REFUSE("batch: %lld tokens, a step takes %d", (long long)n_tokens, s->plan->max_step_tokens);
-  int32_t n = (int32_t)n_tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
+  if (needed.tokens > s->plan->max_step_tokens)
+    REFUSE("batch: %lld tokens, a step takes %d", (long long)needed.tokens, s->plan->max_step_tokens);
+  int32_t n = (int32_t)needed.tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
   if ((status = check_tokens(s, b.tokens, (size_t)n)) || (status = check_rows(s, &b, n)) ||
-      (status = reserve_pages(s, n_pages)) || (status = reserve_logits(s, n_rows)))
+      (status = reserve_pages(s, &needed)) || (status = reserve_logits(s, n_rows)))
     return status;
   s->n_rows = n_rows;
   fill(s->tokens, b.tokens, n);
@@ -150,7 +162,9 @@ static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %zu more exceed the context of %d", sequence, q->length,
                      count, s->context);
   llmc_status status = check_tokens(s, tokens, count);
-  if (!status) status = reserve_pages(s, llmc_pages_for(q->length + (int32_t)count) - llmc_pages_for(q->length));
+  needs needed = {0};
+  add_needs(&needed, q->length, (int32_t)count);
+  if (!status) status = reserve_pages(s, &needed);
   return status ? status : reserve_logits(s, 1);
 }
 

@@ -7,6 +7,7 @@ from llmc.codegen.build import build_objects
 from llmc.codegen.kernels.activation import FUNCTIONS, Activation
 from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec, exported
+from llmc.codegen.kernels.causal_conv import CausalConv
 from llmc.codegen.kernels.kv_append import KvAppend
 from llmc.codegen.kernels.norm import NORMS, HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
@@ -23,6 +24,7 @@ SPECS: list[KernelSpec] = [
     *(Activation(function, True, True, True) for function in FUNCTIONS),
     *(Activation(function, False, True, True) for function in FUNCTIONS if function != "clamped_silu"),
     Activation("silu", True, True, False), Activation("silu", True, False, True), Softcap(),
+    CausalConv(2, "", False), CausalConv(4, "silu", False), CausalConv(3, "", True),
 ]  # fmt: skip
 
 

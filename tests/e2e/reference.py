@@ -24,7 +24,8 @@ FORMATS = [
     "IQ1_S", "IQ2_XS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4", "Q1_0", "Q2_K", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_M", "Q5_0", "Q5_1",
     "Q5_K_M", "Q6_K", "Q8_0", "TQ1_0",
 ]  # fmt: skip
-FIXTURES = [*FAMILIES, *(f"q_{name}" for name in FORMATS)]
+RECURRENT = ["lfm2"]
+FIXTURES = [*FAMILIES, *RECURRENT, *(f"q_{name}" for name in FORMATS)]
 KL_WITHOUT_RECORD = 0.01  # mean KL allowed with int8 activations where the fixture records none
 
 

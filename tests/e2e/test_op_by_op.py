@@ -27,7 +27,7 @@ from llmc.ir.storage import NOWHERE, TILE, align, nbytes, q8_storage, scratch_ty
 from llmc.ir.types import CACHE, DType
 from llmc.passes.pipeline import optimize
 from llmc.runtime import c_types
-from tests.e2e.reference import FORMATS, Reference
+from tests.e2e.reference import FORMATS, RECURRENT, Reference
 from tests.e2e.test_interpreter import weights
 
 TOLERANCE = 1e-3
@@ -151,7 +151,10 @@ def differences(node: Node, arena: Arena, expected: tuple[Any, ...]) -> Iterator
             yield value.name, float(np.abs(got - want).max())
 
 
-@pytest.mark.parametrize("fixture", [*(f"q_{name}" for name in FORMATS), "llama_bias", "qwen2", "qwen3", "granite", "smollm3"])
+OTHERS = ["llama_bias", "qwen2", "qwen3", "granite", "smollm3", *RECURRENT]
+
+
+@pytest.mark.parametrize("fixture", [*(f"q_{name}" for name in FORMATS), *OTHERS])
 def test_every_op_computes_its_reference(reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, ids = tmp_path / "m.llmc", reference.tokens(1)
     graph = compile_apart(reference.model, out, monkeypatch)

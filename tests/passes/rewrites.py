@@ -52,6 +52,9 @@ def assert_close(a: Any, b: Any, rtol: float) -> None:
     """Arrays, or caches layer by layer."""
     if isinstance(a, KvState):
         assert a.layers.keys() == b.layers.keys()
+        assert a.states.keys() == b.states.keys()
+        for key in a.states:
+            assert_close(a.states[key], b.states[key], rtol)
         for layer in a.layers:
             for one, other in zip(a.layers[layer], b.layers[layer], strict=True):
                 assert_close(one, other, rtol)

@@ -25,6 +25,19 @@ def test_tiles_matrices_and_stores_vectors_plainly() -> None:
     assert_rewrites(choose_layout, text.format(tile="", vector=""), after)
 
 
+def test_stores_the_taps_of_a_convolution_column_by_column() -> None:
+    text = """
+        %x = input f32[T,64]
+        %kv = input cache
+        %w = weight f16[64,4] {{tensor='w'{columns}}}
+        %b = weight f32[64] {{tensor='b'{vector}}}
+        %y, %a = causal_conv %kv, %x, %w, %b {{layer=0}}
+        %z, %c = gated_conv %a, %x, %x, %y, %w, %b {{layer=0}}
+        return %z, %c"""
+    after = text.format(columns=", layout='columns'", vector=", layout='vector'")
+    assert_rewrites(choose_layout, text.format(columns="", vector=""), after)
+
+
 def test_stores_a_tied_embedding_once() -> None:
     text = """
         %tokens = input i32[T]
