@@ -365,11 +365,11 @@ def _norm(
     p.barrier()
 
 
-@_rule("head_norm")
+@_rule("head_norm", "head_layer_norm")
 def _head_norm(p: _Lowering, node: Node) -> None:
     x, weight = node.inputs
     p.in_place(x, node.output)
-    fn = p.kernel(HeadNorm(int(weight.type.shape[0])))
+    fn = p.kernel(HeadNorm(int(weight.type.shape[-1]), "layer" if node.op == "head_layer_norm" else "rms"))
     heads, eps = node.attrs["heads"], _float(node.attrs["eps"])
     p.call("llmc_op_head_norm", fn, p.f32(node.output), p.vector(weight), heads, _pad(_columns(x)), eps, p.tokens(x))
     p.barrier()

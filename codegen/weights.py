@@ -155,9 +155,9 @@ def _stored(region: Region, raw: Bytes) -> Bytes:
 def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
     if region.layout in ELEMENTS:
         rows, columns = _rows(region.shape, region.layout)
-        vectors = np.zeros((rows, _align(columns, 16)), ELEMENTS[region.layout])
         elements = raw.view("<i4") if region.layout == "indices" else dequantize(region.format, raw)
-        by_row = elements.reshape(columns, rows).T if region.layout == "columns" else elements.reshape(rows, columns)
+        by_row = elements.reshape(columns, rows).T if region.layout == "columns" else elements.reshape(-1, columns)
+        vectors = np.zeros((len(by_row), _align(columns, 16)), ELEMENTS[region.layout])
         vectors[:, :columns] = by_row
         yield vectors.reshape(-1).view(np.uint8)
     else:

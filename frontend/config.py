@@ -1,6 +1,7 @@
 """Hyper-parameters of a decoder, read from a checkpoint's keys and checked before anything is built from them.
 
-NAMES has the two names of each: under the architecture's prefix in GGUF, and in config.json. Messages name the file's own key.
+NAMES has the names of each: under the architecture's prefix in GGUF, and in config.json, where families differ. Messages name the
+file's own key.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from llmc.frontend.rope_config import huggingface_rope
 LONG_FACTORS = "rope_factors_long.weight"
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
 
-NAMES: Final[Mapping[str, tuple[str, str]]] = {
-    "hidden": ("embedding_length", "hidden_size"),
-    "intermediate": ("feed_forward_length", "intermediate_size"),
-    "layers": ("block_count", "num_hidden_layers"),
-    "heads": ("attention.head_count", "num_attention_heads"),
-    "kv_heads": ("attention.head_count_kv", "num_key_value_heads"),
+NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
+    "hidden": ("embedding_length", ("hidden_size", "n_embd", "d_model")),
+    "intermediate": ("feed_forward_length", ("intermediate_size", "n_inner", "ffn_hidden_size")),
+    "layers": ("block_count", ("num_hidden_layers", "n_layer", "n_layers")),
+    "heads": ("attention.head_count", ("num_attention_heads", "n_head", "n_heads")),
+    "kv_heads": ("attention.head_count_kv", ("num_key_value_heads", "num_kv_heads")),
     "head_dim": ("attention.key_length", "head_dim"),
     "value_dim": ("attention.value_length", "v_head_dim"),
-    "context": ("context_length", "max_position_embeddings"),
+    "context": ("context_length", ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")),
     "norm_eps": ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
-    "layer_norm_eps": ("attention.layer_norm_epsilon", "layer_norm_eps"),
+    "layer_norm_eps": ("attention.layer_norm_epsilon", ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps")),
     "softcap": ("attn_logit_softcapping", "attn_logit_softcapping"),
     "logit_softcap": ("final_logit_softcapping", "final_logit_softcapping"),
     "window": ("attention.sliding_window", "sliding_window"),
@@ -67,10 +68,14 @@ class Config:
     logit_scale: float = 1.0
     experts: Experts | None = None
     window: int = 0  # positions that a layer with a window sees, its own among them; 0: all
+    states_window: bool = False  # whether there is one, if only of the whole context
     local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
     local_rope_base: float = 0.0  # of layers with a window; 0: as all others
     softcap: float = 0.0  # of attention scores
     logit_softcap: float = 0.0
+    activation: str = ""  # the feed-forward's function as config.json says it; "": the family's
+    parallel: bool = False  # attention and feed-forward side by side, where a family has both kinds
+    rotating: tuple[bool, ...] | None = None  # which layers rotate; None: as the family has it
     recurrent: tuple[bool, ...] = ()  # which layers keep a state instead of keys and values; empty: none
     ssm: Ssm | None = None  # sizes of the recurrent layers' state space
     conv_taps: int = 0  # of a short convolution
@@ -127,6 +132,7 @@ def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:
     window = keys.integer("window", low=0, high=MAX_LENGTH, default=0)
     return {
         "window": window if window < context else 0,
+        "states_window": window > 0,
         "local_layers": keys.pattern("attention.sliding_window_pattern", layers),
         "local_rope_base": keys.number("rope.freq_base_swa", low=1e-3, high=1e12, default=0.0),
         "softcap": keys.factor("softcap") or 0.0,
@@ -154,9 +160,11 @@ class Keys:
         return self.checkpoint.container == "gguf"
 
     def name(self, key: str) -> str:
-        """What the checkpoint calls a key."""
+        """What the checkpoint calls a key: of several names, the first that it has."""
         if not self.gguf:
-            return NAMES[key][1]
+            names = NAMES[key][1]
+            candidates = (names,) if isinstance(names, str) else names
+            return next((name for name in candidates if self.checkpoint.keys.get(name) is not None), candidates[0])
         return f"{self.checkpoint.architecture}.{NAMES[key][0] if key in NAMES else key}"
 
     def has(self, key: str) -> bool:

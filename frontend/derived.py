@@ -8,38 +8,68 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmc.errors import MalformedFileError
+from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Bytes, Tensor, quoted
 from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import DenseFormat, dequantize
 
 NORM: Final = re.compile(r".*norm\.weight")
-EXPERT: Final = re.compile(r"(.*\.experts)\.(0|[1-9][0-9]{0,4})\.(.*\.weight)")
+MEMBER: Final = re.compile(r"(.*\.(?:experts|norms))\.(0|[1-9][0-9]{0,4})\.(.*weight)")
 
 
 @dataclass(frozen=True)
-class PlusOne:
-    """A vector w shown as 1 + w, f32: norms of some families multiply by that."""
+class Rewritten:
+    """A tensor as llmc wants it, computed from the bytes of the one that is stored."""
 
     source: Tensor
-
-    @property
-    def tensor(self) -> Tensor:
-        return replace(self.source, format=FORMATS["f32"], nbytes=4 * self.source.shape[0])
-
-    @property
-    def parts(self) -> Mapping[str, Tensor]:
-        return {"weight": self.source}
-
-    def assemble(self, read: Callable[[Tensor], Bytes]) -> Bytes:
-        """f32 [C] as u8 [4 * C]; one rounding, as engines add in f32."""
-        return (np.float32(1.0) + dequantize(self.source.format, read(self.source))).view(np.uint8)
+    tensor: Tensor
+    compute: Callable[[Bytes], Bytes]
 
 
-def norms_plus_one(tensors: Mapping[str, Tensor]) -> dict[str, PlusOne]:
+def plus_one(source: Tensor) -> Rewritten:
+    """A vector w shown as 1 + w, f32: norms of some families multiply by that. One rounding, as engines add in f32."""
+
+    def compute(stored: Bytes) -> Bytes:
+        return (np.float32(1.0) + dequantize(source.format, stored)).view(np.uint8)
+
+    return Rewritten(source, replace(source, format=FORMATS["f32"], nbytes=4 * source.shape[0]), compute)
+
+
+def norms_plus_one(tensors: Mapping[str, Tensor]) -> dict[str, Rewritten]:
     """The norms' weights by name, one added to each."""
-    return {name: PlusOne(t) for name, t in tensors.items() if _is_norm(t)}
+    return {name: plus_one(t) for name, t in tensors.items() if _is_norm(t)}
+
+
+def transposed(source: Tensor) -> Rewritten:
+    """A matrix [K, N] shown as [N, K]: GPT-2 stores its linears as inputs times outputs."""
+    if len(source.shape) != 2 or not isinstance(source.format, DenseFormat):
+        raise UnsupportedModelError(f"tensor {source.name} of type {source.format.name} has inputs first: llmc cannot turn it")
+    rows, columns = source.shape
+
+    def compute(stored: Bytes) -> Bytes:
+        turned = stored.reshape(rows, columns, -1).transpose(1, 0, 2)
+        return np.ascontiguousarray(turned).reshape(-1)
+
+    return Rewritten(source, replace(source, shape=(columns, rows)), compute)
+
+
+def rows_in_order(source: Tensor, order: NDArray[np.int64]) -> Rewritten:
+    """A matrix or vector whose row i is row order[i] of the stored one. Raises MalformedFileError where it has other rows."""
+    if source.shape[0] != len(order):
+        raise MalformedFileError(f"tensor {source.name} has {source.shape[0]} rows, but the keys imply {len(order)}")
+
+    def compute(stored: Bytes) -> Bytes:
+        return stored.reshape(len(order), -1)[order].reshape(-1)
+
+    return Rewritten(source, source, compute)
+
+
+def grouped_qkv(groups: int, queries: int, head_dim: int) -> NDArray[np.int64]:
+    """Rows of a matrix stored as [groups][queries + 2][head_dim], in the order: all queries, all keys, all values."""
+    rows = np.arange(groups * (queries + 2) * head_dim).reshape(groups, queries + 2, head_dim)
+    return np.concatenate([rows[:, :queries].reshape(-1), rows[:, queries].reshape(-1), rows[:, queries + 1].reshape(-1)])
 
 
 def _is_norm(tensor: Tensor) -> bool:
@@ -48,20 +78,20 @@ def _is_norm(tensor: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Stack:
-    """The matrices [N, K] of E experts shown as one tensor [E, N, K]. `parts` in the order of their numbers."""
+    """Tensors of one shape, [N, K] of experts or [D] of heads, shown as one [E, N, K]. `parts` in the order of their numbers."""
 
     tensor: Tensor
     parts: tuple[Tensor, ...]
 
 
 def find_stacks(tensors: Mapping[str, Tensor]) -> dict[str, Stack]:
-    """The stacks by name, `X.experts.w1.weight` of `X.experts.0.w1.weight` and so on.
+    """The stacks by name, `X.experts.w1.weight` of `X.experts.0.w1.weight` and so on, `X.norms.weight` of `X.norms.0.weight`.
 
-    Raises MalformedFileError where a number is missing, or an expert is not like the first.
+    Raises MalformedFileError where a number is missing, or a member is not like the first.
     """
     members: dict[str, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
-        if found := EXPERT.fullmatch(name):
+        if found := MEMBER.fullmatch(name):
             members.setdefault(f"{found[1]}.{found[3]}", {})[int(found[2])] = tensor
     return {name: _stack(name, experts, taken=name in tensors) for name, experts in members.items()}
 
@@ -69,14 +99,14 @@ def find_stacks(tensors: Mapping[str, Tensor]) -> dict[str, Stack]:
 def _stack(name: str, experts: Mapping[int, Tensor], taken: bool) -> Stack:
     missing = next((i for i in range(len(experts)) if i not in experts), None)
     if missing is not None:
-        raise MalformedFileError(f"tensor {quoted(name)} of expert {missing} is missing, but expert {max(experts)} has one")
+        raise MalformedFileError(f"tensor {quoted(name)} of number {missing} is missing, but number {max(experts)} has one")
     parts = tuple(experts[i] for i in range(len(experts)))
     first = parts[0]
     for part in parts:
         if (part.shape, part.format.name) != (first.shape, first.format.name):
             raise MalformedFileError(f"tensor {quoted(part.name)} has another shape or format than {quoted(first.name)}")
     if taken:
-        raise MalformedFileError(f"tensor {quoted(name)} is there beside those of single experts")
+        raise MalformedFileError(f"tensor {quoted(name)} is there beside its parts")
     columns = next((part.columns for part in parts if part.columns is not None), None)
     shape, nbytes = (len(parts), *first.shape), sum(part.nbytes for part in parts)
     return Stack(replace(first, name=name, shape=shape, nbytes=nbytes, columns=columns), parts)

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 SILU: Final = ("silu", "swish")
 GELU_TANH: Final = ("gelu_pytorch_tanh", "gelu_new")
+GELUS: Final = ("gelu", "gelu_python", "gelu_pytorch_tanh", "gelu_new", "gelu_fast")
+FUNCTIONS: Final = {
+    "silu": "silu", "swish": "silu", "gelu": "gelu_erf", "gelu_python": "gelu_erf", "gelu_pytorch_tanh": "gelu",
+    "gelu_new": "gelu", "gelu_fast": "gelu", "relu2": "relu2", "xielu": "xielu",
+}  # fmt: skip
+"""Names of activations in config.json -> the op."""
+
 MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
 LOCAL_ROPE: Final = "rope_parameters.sliding_attention."
 LOCAL_ROPE_BASE: Final = 10000.0
@@ -31,7 +38,7 @@ class Dialect:
     tied          whether the embedding serves as the output matrix where the file does not say
     windows       whether layers may have a window
     rope_base     where the file does not say
-    local_rope    whether layers with a window rotate by a base of their own, LOCAL_ROPE_BASE where the file does not say
+    local_rope    whether layers with a window may rotate by a base of their own
     plus_one      whether norms multiply by one more than what is stored
     """
 
@@ -51,11 +58,12 @@ PLAIN: Final = Dialect()
 def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int) -> dict[str, Any]:
     """Windows and caps as fields of the config. Raises MalformedFileError or UnsupportedModelError naming the key."""
     checkpoint = keys.checkpoint
-    _check_activation(checkpoint, dialect)
     if checkpoint.keys.get("use_bidirectional_attention"):
         raise UnsupportedModelError(f"{checkpoint.key_file}: use_bidirectional_attention is set; llmc compiles causal attention")
     return {
+        "activation": _activation(checkpoint, dialect),
         "window": _window(checkpoint, dialect, context),
+        "states_window": bool(checkpoint.keys.get("sliding_window")),
         "local_layers": _local_layers(checkpoint, dialect, layers),
         "local_rope_base": _local_rope_base(checkpoint) if dialect.local_rope else 0.0,
         "softcap": keys.factor("softcap") or 0.0,
@@ -99,21 +107,22 @@ def _local_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tupl
 
 
 def _local_rope_base(checkpoint: Checkpoint) -> float:
-    """The base that layers with a window rotate by, at the positions as they are."""
+    """The base that layers with a window rotate by, at the positions as they are; 0 where the file does not say."""
     for key in checkpoint.keys:
         if key.startswith(LOCAL_ROPE) and key.removeprefix(LOCAL_ROPE) not in ("rope_theta", "rope_type"):
             raise UnsupportedModelError(f"{checkpoint.key_file}: llmc cannot compile layers with a window by {quoted(key)}")
     kind = checkpoint.string(f"{LOCAL_ROPE}rope_type", "default")
     if kind != "default":
         raise UnsupportedModelError(f"{checkpoint.key_file}: {LOCAL_ROPE}rope_type is {quoted(kind)}; llmc can compile default")
-    old = checkpoint.number("rope_local_base_freq", LOCAL_ROPE_BASE, low=1e-3, high=1e12)
+    old = checkpoint.number("rope_local_base_freq", 0.0, low=1e-3, high=1e12)
     return checkpoint.number(f"{LOCAL_ROPE}rope_theta", old, low=1e-3, high=1e12)
 
 
-def _check_activation(checkpoint: Checkpoint, dialect: Dialect) -> None:
-    """What config.json may ask for, and GGUF has another architecture for."""
+def _activation(checkpoint: Checkpoint, dialect: Dialect) -> str:
+    """The op of the feed-forward's function, one of those that the family has."""
     key = dialect.activation_key
     activation = checkpoint.string(key, dialect.activations[0])
     if activation not in dialect.activations:
         known = ", ".join(dialect.activations)
         raise UnsupportedModelError(f"{checkpoint.key_file}: {key} is {quoted(activation)}; llmc can compile {known}")
+    return FUNCTIONS[activation]

@@ -7,7 +7,7 @@ object inside it is called by its path, `rope_scaling.factor`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
 from llmc.frontend.compressed_tensors import Compressed
-from llmc.frontend.derived import PlusOne, Stack, find_stacks, norms_plus_one
+from llmc.frontend.derived import Rewritten, Stack, find_stacks
 from llmc.frontend.group_quantization import Columns, Grouped
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
@@ -42,11 +42,11 @@ BESIDE: Final = (
 
 DENSE: Final[Mapping[str, Format]] = {"F32": FORMATS["f32"], "F16": FORMATS["f16"], "BF16": FORMATS["bf16"]}
 PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB", ".absmax")  # only in quantised models
-BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq")  # computed from the config; old files store it beside the weights
+# Computed from the config; old files store it beside the weights: frequencies, and the triangle of what a token may see.
+BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq|(.*\.)?h\.[0-9]+\.attn\.(masked_)?bias|.*\.attention\.(masked_)?bias")
 
 
 Linear = Grouped | Columns | Compressed
-Derived = Linear | PlusOne
 
 
 class HuggingFace(Checkpoint):
@@ -58,13 +58,14 @@ class HuggingFace(Checkpoint):
 
     def __init__(
         self, folder: Path, shards: Sequence[Shard], config: dict[str, Any], tensors: Mapping[str, Tensor],
-        grouped: Mapping[str, Derived], stacks: Mapping[str, Stack],
+        grouped: Mapping[str, Linear], stacks: Mapping[str, Stack],
     ) -> None:  # fmt: skip
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
         self.folder = folder
         self.grouped = grouped
         self.stacks = stacks
+        self.rewritten: Mapping[str, Rewritten] = {}
         super().__init__([*(s.path for s in shards), *beside], [s.data for s in shards], flatten(config), tensors)
         self.path = folder
 
@@ -87,20 +88,29 @@ class HuggingFace(Checkpoint):
         return self.stacks[name].parts if name in self.stacks else (self.tensors[name],)
 
     def _bytes(self, part: Tensor) -> Bytes:
-        derived = self.grouped.get(part.name)
-        return self._stored(part) if derived is None else derived.assemble(self._stored)
+        rewritten, linear = self.rewritten.get(part.name), self.grouped.get(part.name)
+        stored = linear.assemble(self._stored) if linear else self._stored(rewritten.source if rewritten else part)
+        return rewritten.compute(stored) if rewritten else stored
 
     def _let_go(self, part: Tensor) -> None:
-        stored = self.grouped[part.name].parts.values() if part.name in self.grouped else (part,)
-        for source in stored:
-            self._release(source.file, source.offset, source.nbytes)
+        source = self.rewritten[part.name].source if part.name in self.rewritten else part
+        linear = self.grouped.get(part.name)
+        stored: Iterable[Stored | Tensor] = linear.parts.values() if linear else (source,)
+        for each in stored:
+            self._release(each.file, each.offset, each.nbytes)
 
-    def with_norms_plus_one(self) -> HuggingFace:
-        """The same directory, each norm's weight w shown as 1 + w in f32."""
-        norms = norms_plus_one(self.tensors)
+    def with_rewritten(self, rewritten: Mapping[str, Rewritten]) -> HuggingFace:
+        """The same directory with some tensors shown otherwise than they are stored."""
         other = copy(self)
-        other.grouped = {**self.grouped, **norms}
-        other.tensors = MappingProxyType({**self.tensors, **{name: norm.tensor for name, norm in norms.items()}})
+        other.rewritten = {**self.rewritten, **rewritten}
+        other.tensors = MappingProxyType({**self.tensors, **{name: r.tensor for name, r in rewritten.items()}})
+        return other
+
+    def with_implied(self, implied: Mapping[str, Value]) -> HuggingFace:
+        """The same directory with keys that its config.json leaves out or null."""
+        stated = {key: value for key, value in self.keys.items() if value is not None}
+        other = copy(self)
+        other.keys = MappingProxyType({**self.keys, **implied, **stated})
         return other
 
     def _stored(self, part: Stored | Tensor) -> Bytes:

@@ -102,14 +102,21 @@ def attention(
         q = rms_norm(s, q, w.vector("attn.q_norm", rows["attn.q"]), "q_norm")
         k = rms_norm(s, k, w.vector("attn.k_norm", rows["attn.k"]), "k_norm")
     if qk_norm:
-        q = s.emit("head_norm", q, w.vector("attn.q_norm", c.head_dim), name="q_norm", heads=c.heads, eps=c.norm_eps)
-        k = s.emit("head_norm", k, w.vector("attn.k_norm", c.head_dim), name="k_norm", heads=c.kv_heads, eps=c.norm_eps)
+        q, k = head_norm(s, q, w, "q_norm", c.heads), head_norm(s, k, w, "k_norm", c.kv_heads)
     table = s.local_rope_table if local else s.rope_table
     if rotate and table is not None:
         q = s.emit("rope", q, table, name="q_rope", heads=c.heads, style=s.rope_style)
         k = s.emit("rope", k, table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
     mixed = _attend(s, q, k, v, local, w.optional_vector("attn.sinks", c.heads))
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
+
+
+def head_norm(s: Step, x: Value, w: Weights, name: str, heads: int) -> Value:
+    """x [T, heads*D] -> the same shape, each head normalised: an RMS norm all heads share, or each head's own layer norm."""
+    d, eps = s.config.head_dim, s.config.norm_eps
+    if s.norm == "rms_norm":
+        return s.emit("head_norm", x, w.vector(f"attn.{name}", d), name=name, heads=heads, eps=eps)
+    return s.emit("head_layer_norm", x, w.vectors(f"attn.{name}", heads, d), name=name, heads=heads, eps=eps)
 
 
 def _attend(s: Step, q: Value, k: Value, v: Value, local: bool, sinks: Value | None) -> Value:

@@ -13,9 +13,9 @@ import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import arch as architectures
-from llmc.frontend.arch import ALWAYS, Architecture, Names, column
+from llmc.frontend.arch import ALWAYS, Architecture
 from llmc.frontend.checkpoint import Checkpoint, quoted
-from llmc.frontend.config import LONG_FACTORS, Config, Keys
+from llmc.frontend.config import Config, Keys
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
 from llmc.frontend.layers import Step, norm, reordered
@@ -31,16 +31,6 @@ from llmc.ir.quant import dequantize
 STEP_TOKENS = 128
 TEMPLATE_KEY = "tokenizer.chat_template"
 MAX_TEMPLATE = 1 << 20
-MODEL_NAMES: Names = {
-    "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
-    "norm": ("output_norm.weight", "model.norm.weight"),
-    "norm.bias": "output_norm.bias",
-    "head": ("output.weight", "lm_head.weight"),
-    "rope_factors": "rope_freqs.weight",
-    "rope_factors.short": "rope_factors_short.weight",
-    "rope_factors.long": LONG_FACTORS,
-}
-
 SINGLE_EXPERT = re.compile(r"blk\.\d+\.ffn_(gate|up|down)\.\d+\.")
 
 
@@ -71,11 +61,13 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
     """
     checkpoint = read_checkpoint(path)
     architecture = find_architecture(checkpoint)
+    if isinstance(checkpoint, HuggingFace):
+        checkpoint = architecture.shown(checkpoint)
     config = architecture.config(checkpoint)
-    if isinstance(checkpoint, HuggingFace) and architecture.dialect.plus_one:
-        checkpoint = checkpoint.with_norms_plus_one()
+    if isinstance(checkpoint, HuggingFace):
+        checkpoint = architecture.restored(checkpoint, config)
     template = _chat_template(checkpoint)
-    vocab = _vocabulary(checkpoint)
+    vocab = _vocabulary(checkpoint, architecture)
     tokenizer = _tokenizer(checkpoint, vocab, pre)
     graph = build(checkpoint, architecture, config, vocab)
     return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template)
@@ -102,8 +94,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     b = Builder({"T": STEP_TOKENS, "R": STEP_TOKENS})
     tokens, positions, rows, cache = (b.input(name, type) for name, type in INPUT_TYPES.items())
     container = checkpoint.container
-    names = architecture.names(container, experts=config.experts is not None)
-    w = Weights(b, checkpoint, {**column(MODEL_NAMES, container), **names})
+    w = Weights(b, checkpoint, architecture.names(checkpoint, experts=config.experts is not None))
     _check_experts(w, architecture, config)
     _check_recurrent(w, architecture, config)
     _refuse_missing(w, architecture, config)
@@ -209,9 +200,9 @@ def _chat_template(checkpoint: Checkpoint) -> str | None:
     return template
 
 
-def _vocabulary(checkpoint: Checkpoint) -> int:
+def _vocabulary(checkpoint: Checkpoint, architecture: Architecture) -> int:
     """Rows of the embedding; must be the tokenizer's size."""
-    name = column(MODEL_NAMES, checkpoint.container)["embedding"]
+    name = architecture.names(checkpoint)["embedding"]
     if name not in checkpoint.tensors or len(checkpoint.tensors[name].shape) != 2:
         raise MalformedFileError(f"tensor {name} is missing or not a matrix")
     rows = checkpoint.tensors[name].shape[0]
@@ -237,7 +228,8 @@ def _check_biases(w: Weights, architecture: Architecture, config: Config) -> Non
     wanted = {name for flag in flags if flag == ALWAYS or w.checkpoint.flag(flag, False) for name in flags[flag]}
     for name in (name.removesuffix(".bias") for name in w.names if name.endswith(".bias")):
         for layer in (i for i in range(config.layers) if architecture.belongs(name, config, i)):
-            if w.at(layer).has(f"{name}.bias") != (name in wanted):
+            absent = name in architecture.variant and not w.at(layer).has(name)
+            if w.at(layer).has(f"{name}.bias") != (name in wanted and not absent):
                 says = next((flag for flag in flags if flag and name in flags[flag]), "the architecture")
                 tensor, there = w.names[f"{name}.bias"].format(i=layer), "missing" if name in wanted else "there"
                 raise MalformedFileError(f"tensor {tensor} is {there}, against what {says} says")
@@ -264,7 +256,9 @@ def _check_recurrent(w: Weights, architecture: Architecture, config: Config) -> 
 
 def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> None:
     """Lists every tensor a layer cannot do without, all at once."""
-    always = [name for name in w.names if not name.endswith(".bias") and name not in architecture.optional]
+    there = {name for name, flag in architecture.variant.items() if _is_variant(w, name, flag, config)}
+    absent = {*architecture.optional, *architecture.variant} - there
+    always = [name for name in w.names if not name.endswith(".bias") and name not in absent]
     per_layer = [(i, name) for i in range(config.layers) for name in always if "{i}" in w.names[name]]
     needed = [(i, name) for i, name in per_layer if architecture.belongs(name, config, i)]
     missing = [w.names[name].format(i=i) for i, name in needed if not w.at(i).has(name)]
@@ -272,6 +266,17 @@ def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> N
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise MalformedFileError(f"missing tensors: {shown}")
+
+
+def _is_variant(w: Weights, name: str, flag: str, config: Config) -> bool:
+    """Whether a tensor is to be in every layer: as the flag of config.json says, or because some layer has it."""
+    there = any(w.at(i).has(name) for i in range(config.layers))
+    if w.checkpoint.container == "gguf" or not flag:
+        return there
+    says = w.checkpoint.flag(flag, False)
+    if there and not says:
+        raise MalformedFileError(f"tensor {w.names[name].format(i=0)} is there, against what {flag} says")
+    return says
 
 
 def _refuse_unused(w: Weights, config: Config) -> None:

@@ -17,6 +17,7 @@ LAYOUTS = {
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),
     "head_norm": ("", "vector"),
+    "head_layer_norm": ("", "vector"),
     "add_rms_norm": ("", "", "vector"),
     "layer_norm": ("", "vector", "vector"),
     "add_layer_norm": ("", "", "vector", "vector"),

@@ -130,20 +130,38 @@ def head_norm(spec: HeadNorm, isa: Isa) -> tir.PrimFunc:
 
 
 def _head_norm(spec: HeadNorm, isa: Isa, p: SimpleNamespace) -> None:
+    each = -(-spec.d // _STEP) * _STEP if spec.norm == "layer" else 0  # weights from one head to the next
     with loop(p.lo, p.hi) as token, loop(0, p.heads) as head:
         start = let(i64(token) * i64(p.ldx) + i64(head * spec.d))
+        if spec.norm == "layer":
+            _centre(spec, isa, p.x, start)
         squares = _squares(spec, isa, p.x, start)
         factor = _factor(squares, tir.f32(spec.d), p.eps)
 
-        def scale(at: Expr, width: int, start: Expr = start, factor: Expr = factor) -> None:
+        def scale(at: Expr, width: int, start: Expr = start, factor: Expr = factor, first: Expr = head * each) -> None:
             x = load(p.x, start + i64(at), width)
-            store(p.x, start + i64(at), x * splat(factor, width) * load(p.w, at, width))
+            store(p.x, start + i64(at), x * splat(factor, width) * load(p.w, first + at, width))
 
         tir.cover(spec.d, isa.lanes, scale)
 
 
+def _centre(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> None:
+    """Takes the mean of one head from it."""
+    mean = let(_sum(spec, isa, x, start, lambda v, total: total + v) / tir.f32(spec.d))
+
+    def centre(at: Expr, width: int) -> None:
+        store(x, start + i64(at), load(x, start + i64(at), width) - splat(mean, width))
+
+    tir.cover(spec.d, isa.lanes, centre)
+
+
 def _squares(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> Expr:
-    """Sum of squares of one head: per lane over whole vectors, then the lanes, then what the narrower vectors sum to."""
+    """Sum of squares of one head."""
+    return _sum(spec, isa, x, start, lambda v, total: tir.fma(isa, v, v, total))
+
+
+def _sum(spec: HeadNorm, isa: Isa, x: View, start: Expr, gain: Callable[[Expr, Expr], Expr]) -> Expr:
+    """A sum over one head, gain(vector, sum so far): per lane over whole vectors, then the lanes, then of narrower vectors."""
     total = tir.local(1, "float32")
     lanewise = tir.local(isa.lanes, "float32")
     store(lanewise, 0, tir.f32(0.0, isa.lanes))
@@ -151,9 +169,9 @@ def _squares(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> Expr:
     def add(at: Expr, width: int) -> None:
         v = let(load(x, start + i64(at), width))
         if width == isa.lanes:
-            store(lanewise, 0, tir.fma(isa, v, v, load(lanewise, 0, width)))
+            store(lanewise, 0, gain(v, load(lanewise, 0, width)))
         else:
-            store(total, 0, load(total, 0) + tir.reduce_add(tir.fma(isa, v, v, tir.f32(0.0, width))))
+            store(total, 0, load(total, 0) + tir.reduce_add(gain(v, tir.f32(0.0, width))))
 
     whole = spec.d // isa.lanes * isa.lanes
     tir.cover(whole, isa.lanes, add)

@@ -168,6 +168,13 @@ def _head_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return (x,)
 
 
+def _head_layer_norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w = inputs
+    heads, features = map(int, w.shape)
+    _expect(heads == attrs["heads"] and x.shape[-1] == heads * features, "a weight for each head's features")
+    return (x,)
+
+
 def _rope_table(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     positions, freqs = inputs[:2]
     _expect(isinstance(freqs.shape[0], int), "a known number of frequencies")
@@ -359,6 +366,14 @@ def head_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     x, w = inputs
     heads = x.reshape(len(x), attrs["heads"], -1)
     return (ref.rms_norm(heads, w, attrs["eps"]).reshape(x.shape),)
+
+
+@op(_head_layer_norm, inplace={0: 0})
+def head_layer_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """layer_norm without bias of every head on its own: x f32[T,H*D], w f32[H,D]."""
+    x, w = inputs
+    heads = x.reshape(len(x), attrs["heads"], -1)
+    return (ref.layer_norm(heads, w.array(), eps=attrs["eps"]).reshape(x.shape),)
 
 
 @op(_rope_table)

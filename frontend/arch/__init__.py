@@ -6,10 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from llmc.frontend.checkpoint import Checkpoint
-from llmc.frontend.config import Config, Keys, read_config
+from llmc.frontend.checkpoint import Checkpoint, Tensor
+from llmc.frontend.config import LONG_FACTORS, Config, Keys, read_config
+from llmc.frontend.derived import Rewritten, norms_plus_one
 from llmc.frontend.dialect import PLAIN, Dialect
+from llmc.frontend.huggingface import HuggingFace
 from llmc.frontend.layers import Step
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -17,6 +20,17 @@ from llmc.ir.graph import Value
 Block = Callable[[Step, Value, Weights], Value]
 Names = Mapping[str, str | tuple[str, str]]
 ALWAYS = ""  # in place of a flag of config.json
+
+MODEL_NAMES: Names = {
+    "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
+    "norm": ("output_norm.weight", "model.norm.weight"),
+    "norm.bias": "output_norm.bias",
+    "head": ("output.weight", "lm_head.weight"),
+    "rope_factors": "rope_freqs.weight",
+    "rope_factors.short": "rope_factors_short.weight",
+    "rope_factors.long": LONG_FACTORS,
+}
+"""Tensor names outside of blocks."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,11 @@ class Architecture:
     experts    the tensors that take the place of FEED_FORWARD in layers with experts; none where it cannot have any
     optional   tensors that a layer may lack, besides biases
     norm       "rms_norm" or "layer_norm"
+    model      names of the tensors outside of blocks, where they differ from MODEL_NAMES
+    variant    the tensors that all layers of some models have, and none of others -> the flag of config.json that says so, or ""
+    hf_prefix  what the names of Hugging Face files begin with, but for files saved without it
+    hf_stored  how Hugging Face files store a tensor, where not as its rows: makes what is shown of what is stored
+    implied    keys that config.json of the family may leave out, by llmc's own names for them in such files
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
 
@@ -54,12 +73,19 @@ class Architecture:
     experts: Names = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     norm: str = "rms_norm"
+    model: Names = field(default_factory=dict)
+    variant: Mapping[str, str] = field(default_factory=dict)
+    hf_prefix: str = ""
+    hf_stored: Mapping[str, Callable[[Tensor, Config], Rewritten]] = field(default_factory=dict)
+    implied: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
-    def names(self, container: str, *, experts: bool = False) -> dict[str, str]:
-        """llmc's name of a block's tensor -> its name in files of this kind, "gguf" or "safetensors"."""
-        every = {**self.weights, **self.recurrent, **self.attention}
-        return column({**every, **self.experts} if experts else every, container)
+    def names(self, checkpoint: Checkpoint, *, experts: bool = False) -> dict[str, str]:
+        """llmc's name of a tensor -> its name in this file."""
+        every = {**MODEL_NAMES, **self.model, **self.weights, **self.recurrent, **self.attention}
+        names = column({**every, **self.experts} if experts else every, checkpoint.container)
+        bare = checkpoint.container != "gguf" and names["embedding"] not in checkpoint.tensors
+        return {name: tensor.removeprefix(self.hf_prefix) for name, tensor in names.items()} if bare else names
 
     def belongs(self, name: str, config: Config, layer: int) -> bool:
         """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other, and so do the tensors
@@ -73,6 +99,21 @@ class Architecture:
         """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""
         eps = "norm_eps" if self.norm == "rms_norm" else "layer_norm_eps"
         return self.adapt(read_config(checkpoint, eps, self.dialect), Keys(checkpoint))
+
+    def shown(self, checkpoint: HuggingFace) -> HuggingFace:
+        """A model directory with the keys that it implies."""
+        return checkpoint.with_implied(self.implied(Keys(checkpoint)))
+
+    def restored(self, checkpoint: HuggingFace, config: Config) -> HuggingFace:
+        """A model directory with its tensors as blocks want them."""
+        if self.dialect.plus_one:
+            checkpoint = checkpoint.with_rewritten(norms_plus_one(checkpoint.tensors))
+        names = self.names(checkpoint)
+        tensors = {name: [names[name].format(i=i) for i in range(config.layers)] for name in self.hf_stored if name in names}
+        return checkpoint.with_rewritten({
+            tensor: self.hf_stored[name](checkpoint.tensors[tensor], config)
+            for name, each in tensors.items() for tensor in each if tensor in checkpoint.tensors
+        })  # fmt: skip
 
     def rope_style(self, container: str) -> str:
         return self.rope if container == "gguf" else self.hf_rope
@@ -97,6 +138,16 @@ DECODER = {
     "ffn.down": ("blk.{i}.ffn_down.weight", "model.layers.{i}.mlp.down_proj.weight"),
 }
 """Tensor names every pre-norm decoder with a gated feed-forward shares."""
+
+QK_NORMS = {
+    "attn.q_norm": ("blk.{i}.attn_q_norm.weight", "model.layers.{i}.self_attn.q_norm.weight"),
+    "attn.k_norm": ("blk.{i}.attn_k_norm.weight", "model.layers.{i}.self_attn.k_norm.weight"),
+}
+POST_NORMS = {
+    "attn.post_norm": ("blk.{i}.post_attention_norm.weight", "model.layers.{i}.post_attention_layernorm.weight"),
+    "ffn.post_norm": ("blk.{i}.post_ffw_norm.weight", "model.layers.{i}.post_feedforward_layernorm.weight"),
+}
+"""Names of norms of q and k, and of norms that follow attention and feed-forward."""
 
 ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
 ATTENTION_NAMES = {name: DECODER[name] for name in ATTENTION}
@@ -126,13 +177,14 @@ def without(*names: str) -> dict[str, tuple[str, str]]:
     return {name: tensor for name, tensor in DECODER.items() if name not in names}
 
 
-def biases(*names: str) -> dict[str, tuple[str, str]]:
+def biases(*names: str, of: Names = DECODER) -> dict[str, tuple[str, str]]:
     """The bias beside each of these weights: used where the checkpoint has it."""
 
     def beside(weight: str) -> str:
-        return weight.removesuffix("weight") + "bias"
+        return weight.removesuffix("weight") + "bias" if weight else ""
 
-    return {f"{name}.bias": (beside(DECODER[name][0]), beside(DECODER[name][1])) for name in names}
+    pairs = {name: (both, "") if isinstance(both := of[name], str) else both for name in names}
+    return {f"{name}.bias": (beside(gguf), beside(hf)) for name, (gguf, hf) in pairs.items()}
 
 
 def by_class() -> dict[str, Architecture]:

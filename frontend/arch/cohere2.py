@@ -3,8 +3,9 @@
 arXiv:2504.00698.
 """
 
-from llmc.frontend.arch import Architecture, without
+from llmc.frontend.arch import ATTENTION, Architecture, biases, without
 from llmc.frontend.arch.command_r import adapt
+from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, norm, residual, swiglu
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -21,9 +22,13 @@ def block(s: Step, x: Value, w: Weights) -> Value:
 COHERE2 = Architecture(
     gguf="cohere2",
     papers="arXiv:2504.00698",
-    weights=without("ffn.norm"),
+    weights={**without("ffn.norm"), **biases(*ATTENTION)},
     rope="interleaved",
     block=block,
     norm="layer_norm",
+    hf=("Cohere2ForCausalLM",),
+    hf_rope="interleaved",
+    hf_biases={"attention_bias": ATTENTION},
+    dialect=Dialect(tied=True, windows=True),
     adapt=adapt,
 )

@@ -1,6 +1,10 @@
 """SmolLM3: the Llama block; every fourth layer has no positions (NoPE).  arXiv:2501.18795 describes the mix."""
 
-from llmc.frontend.arch import DECODER, Architecture, biases
+from dataclasses import replace
+
+from llmc.frontend.arch import ATTENTION, DECODER, FEED_FORWARD, Architecture, biases
+from llmc.frontend.config import Config, Keys
+from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, residual, rms_norm, swiglu
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -10,15 +14,30 @@ NO_POSITIONS_EVERY = 4
 
 def block(s: Step, x: Value, w: Weights) -> Value:
     """x: [T, hidden] -> [T, hidden]."""
-    rotate = (s.layer + 1) % NO_POSITIONS_EVERY != 0
+    stated = s.config.rotating
+    rotate = (s.layer + 1) % NO_POSITIONS_EVERY != 0 if stated is None else stated[s.layer]
     x = residual(s, x, attention(s, rms_norm(s, x, w.vector("attn.norm", s.config.hidden)), w, rotate=rotate))
     return residual(s, x, swiglu(s, rms_norm(s, x, w.vector("ffn.norm", s.config.hidden)), w))
+
+
+def adapt(config: Config, keys: Keys) -> Config:
+    """config.json has a 1 for each layer that rotates, and a 0 for each other."""
+    if keys.gguf or keys.checkpoint.keys.get("no_rope_layers") is None:
+        return config
+    rotating = keys.checkpoint.integers("no_rope_layers", 0, 1)
+    if len(rotating) != config.layers:
+        raise keys.checkpoint.wrong("no_rope_layers", f"has {len(rotating)} elements, expected {config.layers}")
+    return replace(config, rotating=tuple(map(bool, rotating)))
 
 
 SMOLLM3 = Architecture(
     gguf="smollm3",
     papers="arXiv:2501.18795",
-    weights={**DECODER, **biases("attn.q", "attn.k", "attn.v", "attn.out")},
+    weights={**DECODER, **biases(*ATTENTION, *FEED_FORWARD)},
     rope="interleaved",
     block=block,
+    hf=("SmolLM3ForCausalLM",),
+    hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
+    dialect=Dialect(tied=True),
+    adapt=adapt,
 )

@@ -190,6 +190,21 @@ def test_normalises_every_head_in_place(spec: HeadNorm, isa: Isa, compiled: Any,
     assert x[[0, 4]].tobytes() == before[[0, 4]].tobytes() and x[:, used:].tobytes() == before[:, used:].tobytes()
 
 
+@pytest.mark.parametrize("spec", [HeadNorm(d, "layer") for d in (2, 6, 64, 72, 80, 128)], ids=lambda s: s.symbol)
+def test_every_head_has_a_layer_norm_of_its_own(spec: HeadNorm, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    rng = np.random.default_rng(6)
+    heads, tokens = 3, 5
+    ld, each = -(-heads * spec.d // 16) * 16, -(-spec.d // 16) * 16
+    x = guarded(rng.standard_normal((tokens, ld)).astype(np.float32) + 1)
+    w = guarded(rng.standard_normal((heads, each)).astype(np.float32))
+    before = x.copy()
+    compiled(spec, isa)(x, w.reshape(-1), heads, ld, EPS, 1, 4)
+    used = heads * spec.d
+    wanted = reference_layer(before[1:4, :used].reshape(3, heads, spec.d), w[:, : spec.d], np.zeros(spec.d), EPS).reshape(3, used)
+    assert np.abs(x[1:4, :used] - wanted).max() < 3e-5 * np.abs(wanted).max() + 1e-3 * (spec.d == 2)
+    assert x[[0, 4]].tobytes() == before[[0, 4]].tobytes() and x[:, used:].tobytes() == before[:, used:].tobytes()
+
+
 def test_refuses_kernels_that_do_nothing() -> None:
     for nothing in ((False, "", True, False), (False, "rms", False, False)):
         with pytest.raises(ValueError, match="norm kernel"):

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from llmc.errors import MalformedFileError
+from llmc.frontend.derived import norms_plus_one
 from llmc.frontend.huggingface import HuggingFace, read_huggingface
 from tests.safetensors_bytes import write_directory
 
@@ -24,7 +25,7 @@ def opened(folder: Path, tensors: dict[str, NDArray[Any]]) -> HuggingFace:
 def test_norms_are_shown_with_one_added_in_f32(tmp_path: Path) -> None:
     matrix, half = np.ones((4, 16), np.float16), np.array([0.25, -1.5, 2**-12], np.float16)
     stored = opened(tmp_path / "m", {"embed.weight": matrix, NORM: half, "model.norm.weight": np.array([2**-24], np.float32)})
-    shown = stored.with_norms_plus_one()
+    shown = stored.with_rewritten(norms_plus_one(stored.tensors))
     assert shown.data(NORM).view(np.float32).tolist() == [1.25, -0.5, 1 + 2**-12]
     assert shown.data("model.norm.weight").view(np.float32).tolist() == [1.0]
     assert shown.tensors[NORM].format.name == "f32" and shown.tensors[NORM].nbytes == 12
@@ -46,7 +47,7 @@ def test_experts_are_one_tensor_in_the_order_of_their_numbers(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"x.experts.12.w1.weight": np.ones((2, 3), np.float16)}, "of expert 11 is missing"),
+        ({"x.experts.12.w1.weight": np.ones((2, 3), np.float16)}, "of number 11 is missing"),
         ({"x.experts.3.w1.weight": np.ones((3, 2), np.float16)}, "x.experts.3.w1.weight has another shape"),
         ({"x.experts.3.w1.weight": np.ones((2, 3), np.float32)}, "x.experts.3.w1.weight has another shape or format"),
         ({STACK: np.ones(1, np.float16)}, f"{STACK} is there beside"),

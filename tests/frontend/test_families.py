@@ -58,6 +58,12 @@ def test_nothing_rotates_in_gpt2() -> None:
     assert config("gpt2").rope_dims == 0
 
 
+def test_parallel_blocks_are_stated() -> None:
+    assert config("stablelm", use_parallel_residual=True).parallel
+    assert not config("stablelm", use_parallel_residual=False).parallel
+    assert config("gptneox").parallel and not config("gptneox", use_parallel_residual=False).parallel
+
+
 MISSING = [
     ("gemma2", "attn_logit_softcapping"), ("gemma2", "final_logit_softcapping"), ("gemma2", "attention.sliding_window"),
     ("gemma3", "attention.sliding_window"), ("command-r", "logit_scale"), ("cohere2", "logit_scale"),
@@ -72,8 +78,6 @@ def test_a_missing_key_is_named(family: str, key: str) -> None:
 
 
 WRONG: list[tuple[str, str, object, type[LlmcError]]] = [
-    ("stablelm", "use_parallel_residual", True, UnsupportedModelError),
-    ("gptneox", "use_parallel_residual", False, UnsupportedModelError),
     ("gemma2", "attention.sliding_window", -1, MalformedFileError),
     ("gemma2", "attn_logit_softcapping", float("inf"), MalformedFileError),
     ("gemma3", "attention.sliding_window_pattern", 0, MalformedFileError),
