@@ -5,6 +5,7 @@ The graph comes from passes/pipeline.py: fused, with weight layouts, cache types
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from llmc.codegen.kernels.norm import HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
 from llmc.codegen.kernels.router import Router
 from llmc.codegen.kernels.softcap import Softcap
+from llmc.codegen.sections import ALONE_COLUMNS, Op, Rows, statements, syncs
 from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
@@ -58,20 +60,34 @@ class Plan:
     cache      the paged group, number 0 where there is one; states: the group of states, the number after
     kernels    member of the kernel table -> its specs: one, or a row of variants
     constants  name -> f32 elements, printed exactly
+    labels     what the ops are called in a profile, each once
+    step_bytes bytes of weights that a step of one token reads; all experts count
     """
 
     weights: WeightFile
     cache: Cache | None
     states: States | None
     arena: int
-    statements: list[str] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
     kernels: dict[str, tuple[KernelSpec, ...]] = field(default_factory=dict)
     constants: dict[str, list[float]] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    step_bytes: int = 0
 
     @property
     def calls(self) -> int:
         """Kernel launches of one step."""
-        return sum(not statement.startswith("llmc_barrier") for statement in self.statements)
+        return sum(len(op.calls) for op in self.ops)
+
+    @property
+    def statements(self) -> list[str]:
+        """The step, in C."""
+        return statements(self.ops)
+
+    @property
+    def syncs(self) -> int:
+        """Barriers of a step of one token."""
+        return syncs(self.ops)
 
     @property
     def specs(self) -> list[KernelSpec]:
@@ -91,9 +107,26 @@ def lower(graph: Graph) -> Plan:
             continue
         if node.op not in _RULES:
             raise NoKernelError(f"op {node.op} has no kernel; LLMC_PASSES may have left out the pass that fuses it")
+        lowering.node = node
         _RULES[node.op](lowering, node)
+    read = {value.name for node in graph.nodes if node.op != "embedding" for value in node.inputs}
+    lowering.plan.step_bytes = sum(region.nbytes for region in lowering.plan.weights.regions if region.name in read)
     return lowering.plan
 
+
+def _label(node: Node) -> str:
+    """The op and what it computes, the same in every layer: `linear ffn.down`."""
+    name = node.outputs[0].name if node.outputs else ""
+    return f"{node.op} {re.sub(r'[.][0-9]+', '', name)}"
+
+
+_ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
+
+# Functions of runtime/src/ops.h that share nothing but rows.
+_BY_ROWS = {f"llmc_op_{name}" for name in (
+    "activation", "copy", "embed", "gate_rows", "head_norm", "kv_append", "norm", "rope", "rope_table", "router", "scale_columns",
+    "softcap", "take_columns", "take_rows",
+)}  # fmt: skip
 
 _Rule = Callable[["_Lowering", Node], None]
 _RULES: dict[str, _Rule] = {}
@@ -130,6 +163,8 @@ class _Lowering:
         appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
         self.paged_layers = {node.attrs["layer"]: number for number, node in enumerate(appends)}
         self.at: dict[str, int] = {}
+        self.node = graph.nodes[0]
+        self.calls: list[str] = []
         for node in graph.nodes:
             if node.op not in SOURCES:
                 self.at.update((v.name, offset) for v, offset in zip(node.outputs, node.attrs["at"], strict=True))
@@ -140,8 +175,8 @@ class _Lowering:
         self.constants = {node.output.name for node in graph.of_kind("constant")}
 
     def call(self, function: str, *args: object) -> None:
-        """One op and the barrier after it."""
-        self.plan.statements.append(f"{function}(w, {', '.join(map(str, args))});")
+        """One call; barrier() ends the op it is part of."""
+        self.calls.append(f"{function}(w, {', '.join(map(str, args))});")
 
     def fields(self, struct: str, values: Mapping[str, object]) -> str:
         """A pointer to a struct that has these values."""
@@ -153,7 +188,7 @@ class _Lowering:
         return f"k->{name}"
 
     def tokens(self, value: Value) -> str:
-        return {"T": "s->n_tokens", "R": "s->n_rows"}[str(value.type.shape[0])]
+        return _ROWS[str(value.type.shape[0])]
 
     def f32(self, value: Value) -> str:
         """Pointer to f32 rows."""
@@ -188,7 +223,18 @@ class _Lowering:
             self.barrier()
 
     def barrier(self) -> None:
-        self.plan.statements.append("llmc_barrier(w);")
+        """Ends the op of the calls since the last one."""
+        label = self.plan.labels.setdefault(_label(self.node), len(self.plan.labels))
+        self.plan.ops.append(Op(tuple(self.calls), label, self.by_rows()))
+        self.calls.clear()
+
+    def by_rows(self) -> Rows | None:
+        """How the op's work can be shared, where that is by rows alone."""
+        if not {call.split("(")[0] for call in self.calls} <= _BY_ROWS:
+            return None
+        values = [v for v in (*self.node.outputs, *self.node.inputs) if v.type.shape and v.type.shape[0] in _ROWS]
+        columns = max(_columns(value) for value in values if len(value.type.shape) > 1)
+        return Rows(self.tokens(values[0]), max(1, ALONE_COLUMNS // columns))
 
     def forms(self, node: Node, skip: int = 0) -> tuple[Value | None, Value | None]:
         """(f32 result, q8 result) of a node with an `out` attribute, after `skip` other results."""

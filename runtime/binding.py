@@ -105,10 +105,17 @@ class Model:
         return self.tokenizer.detokenize(ids, show_special)
 
     def session(
-        self, *, context: int | None = None, max_sequences: int = 1, threads: int | None = None, max_pages: int = 0
+        self,
+        *,
+        context: int | None = None,
+        max_sequences: int = 1,
+        threads: int | None = None,
+        max_pages: int = 0,
+        profile: bool = False,
     ) -> Session:
         """A session to step by hand. context and threads as given to load(), unless said otherwise; llmc.h explains the rest."""
         options = self._options(context=context, max_sequences=max_sequences, threads=threads, max_pages=max_pages)
+        options.profile = profile
         return Session(self._open_handle, self.info.vocab, options, keep=self)
 
     def _options(

@@ -64,7 +64,7 @@ class ModelInfo(Sized):
 class SessionOptions(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("context", c.c_int32), ("max_sequences", c.c_int32), ("max_pages", c.c_int32),
-        ("threads", c.c_int32),
+        ("threads", c.c_int32), ("profile", c.c_int32),
     ]  # fmt: skip
 
 
@@ -104,6 +104,13 @@ class Timings(Sized):
     ]  # fmt: skip
 
 
+class Profile(Sized):
+    _fields_ = [
+        ("struct_size", c.c_size_t), ("name", c.c_char_p),
+        ("calls", c.c_uint64), ("work_ns", c.c_uint64), ("wait_ns", c.c_uint64),
+    ]  # fmt: skip
+
+
 Handle = c.c_void_p
 Out = c.POINTER(c.c_void_p)
 Size = c.POINTER(c.c_size_t)
@@ -128,6 +135,7 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {
     "sequence_length": (c.c_int, Handle, c.c_int32, Ids),
     "session_step": (c.c_int, Handle, c.POINTER(Batch)),
     "session_prefill": (c.c_int, Handle, c.c_int32, Ids, c.c_size_t),
+    "session_profile": (c.c_int, Handle, c.c_int32, c.POINTER(Profile)),
     "session_logits": (Floats, Handle, c.c_int32),
     "generation_open": (c.c_int, Handle, c.POINTER(GenerateOptions), Out),
     "generation_next": (c.c_int, Handle, c.POINTER(Piece)),

@@ -75,6 +75,21 @@ class Session:
             c.memmove(out[i].ctypes.data, library().llmc_session_logits(self._handle, i), out[i].nbytes)
         return out
 
+    def profile(self) -> dict[str, dict[str, float]]:
+        """By op, of all steps so far: calls, and milliseconds of all workers at work and waiting for the others.
+
+        Raises UsageError for a session that was opened without profile=True.
+        """
+        entry, result = t.Profile(), {}
+        with self._lock:
+            self._call("session_profile", 0, entry)
+            more = True
+            while more:
+                times = {"work_ms": entry.work_ns / 1e6, "wait_ms": entry.wait_ns / 1e6}
+                result[entry.name.decode()] = {"calls": entry.calls, **times}
+                more = library().llmc_session_profile(self._handle, len(result), entry) == t.Status.OK
+        return result
+
     def cancel(self) -> None:
         """Ends the prefill or generation that runs in another thread, which then raises CancelledError. Does not wait."""
         if self._handle is not None:

@@ -153,6 +153,7 @@ typedef struct llmc_session_options {
   int32_t max_sequences; /* open at the same time; 0: 1. At most 4096 */
   int32_t max_pages; /* cache pages over all sequences; 0: enough for max_sequences full ones. Memory grows with use, up to this */
   int32_t threads; /* workers, this thread included; 0: the cores this process may use. At most 1024 */
+  int32_t profile; /* not 0: measure what llmc_session_profile() tells; some nanoseconds an op */
 } llmc_session_options;
 
 /* error and out as in llmc_model_open(). Returns LLMC_ERR_NOMEM, LLMC_ERR_ARG. */
@@ -205,6 +206,19 @@ llmc_status llmc_session_prefill(llmc_session *session, int32_t sequence, const 
 
 /* Logits of wanted row `row` of the last step: `vocab` floats, valid until the next step; NULL if there is no such row. */
 const float *llmc_session_logits(const llmc_session *session, int32_t row);
+
+/* What the workers of a session did in all its steps so far under one name: an op of the model, of all layers. */
+typedef struct llmc_profile {
+  size_t struct_size; /* set by the caller */
+  const char *name; /* such as "linear ffn.down"; lives as long as the model */
+  uint64_t calls; /* of all workers together; small ops are done by one of them */
+  uint64_t work_ns; /* of all workers together */
+  uint64_t wait_ns; /* of all workers together: for the others to finish this op */
+} llmc_profile;
+
+/* Names are numbered from 0 in the order of their first use in a step. LLMC_ERR_ARG when there is no such number, or the session was
+** opened without `profile`. */
+llmc_status llmc_session_profile(llmc_session *session, int32_t number, llmc_profile *profile);
 
 /* ---- Sampling -------------------------------------------------------------------------------------------------------------- */
 

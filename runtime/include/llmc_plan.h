@@ -6,6 +6,7 @@
 #ifndef LLMC_PLAN_H
 #define LLMC_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,12 +23,54 @@ static inline int32_t llmc_padded_rows(int32_t n) {
 /* One worker of the team that executes a step. Every worker calls every barrier, in the same order. */
 typedef struct llmc_worker {
   int32_t index; /* 0 <= index < count */
-  int32_t count; /* workers in the team, at least 1 */
+  int32_t count; /* workers in the team, at least 1; 1 while it is alone */
   struct llmc_pool *pool; /* the runtime's, opaque here */
+  struct llmc_trace *trace; /* NULL: nobody asked where the time goes */
 } llmc_worker;
 
 /* Returns once all workers of the team have called it. What a worker wrote before is seen by all after. */
 void llmc_barrier(llmc_worker *worker);
+
+/* Clock readings for llmc_session_profile(): the op that `label` names has ended here; everybody has. */
+void llmc_trace_worked(struct llmc_trace *trace, int32_t label);
+void llmc_trace_waited(struct llmc_trace *trace, int32_t label);
+
+/* The end of an op: a barrier. label: index into llmc_plan.labels. */
+static inline void llmc_done(llmc_worker *worker, int32_t label) {
+  if (worker->trace) llmc_trace_worked(worker->trace, label);
+  llmc_barrier(worker);
+  if (worker->trace) llmc_trace_waited(worker->trace, label);
+}
+
+/* Work too small to share is done by the worker that reaches it last, whom nobody keeps waiting: one barrier instead of two.
+**
+** llmc_enter() ends the op `label`. `alone`, the same for all workers: it is true for the last one, which is then a team of one until
+** it calls llmc_leave(); for the others it is false, and returns after that. Not `alone`: true for all, and llmc_leave() a barrier. */
+bool llmc_hold(llmc_worker *worker);
+void llmc_release(llmc_worker *worker);
+
+static inline bool llmc_enter(llmc_worker *worker, bool alone, int32_t label) {
+  if (worker->trace) llmc_trace_worked(worker->trace, label);
+  bool mine = true;
+  if (alone) mine = llmc_hold(worker);
+  else llmc_barrier(worker);
+  if (worker->trace) llmc_trace_waited(worker->trace, label);
+  return mine;
+}
+
+static inline void llmc_leave(llmc_worker *worker, int32_t label) {
+  if (worker->trace) llmc_trace_worked(worker->trace, label);
+  llmc_release(worker);
+  if (worker->trace) llmc_trace_waited(worker->trace, label);
+}
+
+/* Things [lo, hi) of an op. */
+typedef struct llmc_range { int32_t lo, hi; } llmc_range;
+
+/* Deals `count` things out in ascending runs of at least `least`, large ones first, to whoever asks next, so that workers end together
+** even if some are slower: `for (llmc_range r = {0, 0}; llmc_claim(w, count, least, &r);)`. All workers ask for the same `count`, once
+** between two barriers. */
+bool llmc_claim(llmc_worker *worker, int32_t count, int32_t least, llmc_range *range);
 
 /* The cache of one group as one step sees it. Page p of sequence s lies at pool + (int64_t)tables[s * table_stride + p] * page_bytes
 ** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used.
@@ -145,6 +188,10 @@ typedef struct llmc_plan {
   const llmc_isa *isas; /* best first; the last is the floor of the library */
   llmc_plan_file weights;
   llmc_plan_file tokenizer;
+  uint64_t step_bytes; /* of weights that a step of one token reads */
+  int32_t syncs; /* barriers of a step of one token */
+  int32_t n_labels;
+  const char *const *labels; /* what the ops of a step are called in a profile */
   void (*step)(const llmc_step *step, llmc_worker *worker); /* called by all workers at once; returns when this worker is done */
 } llmc_plan;
 

@@ -34,6 +34,7 @@ const llmc_api_table llmc_functions = {
     .generation_timings = llmc_rt_generation_timings,
     .generation_close = llmc_rt_generation_close,
     .generate = llmc_rt_generate,
+    .session_profile = llmc_rt_session_profile,
 };
 
 #if defined(_WIN32)

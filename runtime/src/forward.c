@@ -1,6 +1,9 @@
 /* The functions of llmc.h: each checks its handle and calls the library that made it. Part of libllmc and of the program `run`.
 **
 ** Opening is elsewhere: loader.c finds an artifact's library at run time, direct.c calls the one that is linked in. */
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "llmc_api.h"
 
 /* The table of the library that made the handle, or NULL if it is no open handle of this kind. */
@@ -73,6 +76,12 @@ llmc_status llmc_session_prefill(llmc_session *s, int32_t sequence, const int32_
 const float *llmc_session_logits(const llmc_session *s, int32_t row) {
   const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
   return api ? api->logits(s, row) : NULL;
+}
+
+llmc_status llmc_session_profile(llmc_session *s, int32_t number, llmc_profile *profile) {
+  const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, session_profile); /* the artifact may be older than this library */
+  return known ? api->session_profile(s, number, profile) : LLMC_ERR_ARG;
 }
 
 llmc_status llmc_sampler_open(llmc_model *m, const llmc_sampler_options *options, llmc_error *error, llmc_sampler **out) {

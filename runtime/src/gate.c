@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <time.h>
 
-enum { SPINS_PER_CLOCK = 64, ALONE_NS = 2000 };
+enum { SPINS_PER_CLOCK = 64, ALONE_NS = 10000 };
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -52,7 +52,7 @@ static bool watch(llmc_gate *gate, uint32_t seen) {
   return false;
 }
 
-/* After ALONE_NS it offers its core at every turn: who is waited for may need it, if the machine is busy with other programs. */
+/* After ALONE_NS it offers its core at every turn: who is waited for may need it, if the system has put both on one core. */
 static bool spin(llmc_gate *gate, uint32_t seen, uint32_t spin_ns) {
   if (!spin_ns) return false;
   if (watch(gate, seen)) return true;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { CLAIM_BYTES = 16384 }; /* of weights: a microsecond or more of work, beside which taking it costs nothing */
+
 #define ATTENTION_TOKENS 16 /* tokens of one piece of attention work: small enough to balance a causal triangle */
 
 static int log2_width(int32_t width) {
@@ -47,15 +49,22 @@ void llmc_linear_tiles(const llmc_linear *p, const llmc_activations *in, float s
   }
 }
 
-void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale) {
-  int32_t total = 0, first = 0;
-  for (int32_t i = 0; i < n_parts; i++) total += parts[i].tiles;
-  llmc_range mine = llmc_share(w, total);
-  for (int32_t i = 0; i < n_parts; first += parts[i++].tiles) {
+/* Tiles that are worth asking for: about CLAIM_BYTES of weights, at 4 bits each. */
+static int32_t least_tiles(int32_t k) { return k < CLAIM_BYTES / 8 ? CLAIM_BYTES / 8 / k : 1; }
+
+/* Tiles of all parts, counted through. */
+static void linear_parts(const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale, llmc_range mine) {
+  for (int32_t i = 0, first = 0; i < n_parts; first += parts[i++].tiles) {
     int32_t lo = mine.lo - first, hi = mine.hi - first;
     llmc_range tiles = {lo > 0 ? lo : 0, hi < parts[i].tiles ? hi : parts[i].tiles};
     if (tiles.lo < tiles.hi) llmc_linear_tiles(&parts[i], in, scale, tiles);
   }
+}
+
+void llmc_op_linear(llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale) {
+  int32_t total = 0;
+  for (int32_t i = 0; i < n_parts; i++) total += parts[i].tiles;
+  for (llmc_range r = {0, 0}; llmc_claim(w, total, least_tiles(in->k), &r);) linear_parts(parts, n_parts, in, scale, r);
 }
 
 /* One token: a worker finishes the columns whose gate and up it made itself, 32 at a time, and nobody waits. */
@@ -67,9 +76,9 @@ static void activate_own_columns(const llmc_linear *parts, llmc_range tiles, llm
 
 void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
                              int32_t ldy, llmc_q8 out) {
-  llmc_range pairs = llmc_share(w, (parts[0].tiles + 1) / 2);
-  llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < parts[0].tiles ? 2 * pairs.hi : parts[0].tiles};
-  if (tiles.lo < tiles.hi) {
+  int32_t all = parts[0].tiles;
+  for (llmc_range pairs = {0, 0}; llmc_claim(w, (all + 1) / 2, (least_tiles(in->k) + 3) / 4, &pairs);) {
+    llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < all ? 2 * pairs.hi : all};
     llmc_linear_tiles(&parts[0], in, 1.0f, tiles);
     llmc_linear_tiles(&parts[1], in, 1.0f, tiles);
     if (in->tokens == 1) activate_own_columns(parts, tiles, fn, y, out);
@@ -159,18 +168,29 @@ void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_
   }
 }
 
-void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
+/* Pieces of attention work of one KV head: up to ATTENTION_TOKENS tokens of a sequence each. */
+static int32_t attention_pieces(const llmc_step *s) {
+  int32_t pieces = 0;
+  for (int32_t i = 0; i < s->n_seqs; i++)
+    pieces += (s->sequence_start[i + 1] - s->sequence_start[i] + ATTENTION_TOKENS - 1) / ATTENTION_TOKENS;
+  return pieces;
+}
+
+void llmc_op_attention(llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
                        const float *sinks, float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap,
                        int32_t window) {
   const uint8_t *kv = s->caches[c.group].pool + c.layer_offset;
-  int64_t piece = 0; /* pieces of all sequences, dealt to the workers in turn */
+  llmc_range mine = {0, 0};
+  int32_t pieces = attention_pieces(s) * c.kv_heads, piece = 0; /* counted through all sequences */
+  if (!llmc_claim(w, pieces, 1, &mine)) return;
   for (int32_t i = 0; i < s->n_seqs; i++) {
     const int32_t *pages = pages_of(s, c, i);
     int32_t end = s->sequence_start[i + 1];
     for (int32_t t = s->sequence_start[i]; t < end; t += ATTENTION_TOKENS) {
       int32_t hi = t + ATTENTION_TOKENS < end ? t + ATTENTION_TOKENS : end, tiled = t + (hi - t) / tile * tile;
       for (int32_t h = 0; h < c.kv_heads; h++) {
-        if (piece++ % w->count != w->index) continue;
+        if (piece >= mine.hi && !llmc_claim(w, pieces, 1, &mine)) return;
+        if (piece++ < mine.lo) continue;
         if (t < tiled)
           fns[1](q, kv, pages, s->positions, sinks, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
         if (tiled < hi)

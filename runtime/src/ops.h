@@ -1,15 +1,12 @@
 /* What a generated plan calls: one function per op, run by all workers of the team at once.
 **
-** Each function splits its work by worker index and calls kernels; none waits for the others (the plan puts a barrier after each),
+** Each function shares its work among the workers and calls kernels; none waits for the others (the plan puts a barrier after each),
 ** except where said. Activations are f32 rows of `ld` columns, or int8 codes in token tiles (llmc_q8). Counts are in tokens, rows,
 ** columns; nothing is checked: the runtime has checked the step, the compiler the shapes. */
 #ifndef LLMC_OPS_H
 #define LLMC_OPS_H
 
 #include "../include/llmc_plan.h"
-
-/* Things [lo, hi) of an op. */
-typedef struct llmc_range { int32_t lo, hi; } llmc_range;
 
 /* This worker's part of `count` things. */
 static inline llmc_range llmc_share(const llmc_worker *w, int32_t count) {
@@ -74,7 +71,7 @@ void llmc_op_embed(const llmc_worker *w, llmc_embed_fn *fn, const uint8_t *table
 void llmc_linear_tiles(const llmc_linear *part, const llmc_activations *in, float scale, llmc_range tiles);
 
 /* All parts under one launch: the workers share the tiles of all of them. */
-void llmc_op_linear(const llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale);
+void llmc_op_linear(llmc_worker *w, const llmc_linear *parts, int32_t n_parts, const llmc_activations *in, float scale);
 
 /* parts[0] gate and parts[1] up, then silu(gate) * up into y and/or out. Has one barrier inside when tokens > 1. */
 void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
@@ -113,7 +110,7 @@ void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_
                        const float *table, llmc_layer_cache cache, int32_t ldk, int32_t ldv);
 
 /* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. sinks, softcap and window: NULL and 0 where the kernels know none. */
-void llmc_op_attention(const llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
+void llmc_op_attention(llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
                        const float *sinks, float *o, llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap,
                        int32_t window);
 

@@ -22,6 +22,16 @@ static llmc_status check_options(const llmc_plan *plan, llmc_session_options *o,
   return LLMC_OK;
 }
 
+/* What a profile is written into. */
+static bool allocate_traces(llmc_session *s) {
+  size_t threads = (size_t)s->threads, labels = (size_t)s->plan->n_labels;
+  s->traces = llmc_alloc_zeroed(&s->allocator, threads, sizeof *s->traces);
+  s->spans = llmc_alloc_zeroed(&s->allocator, threads * labels, sizeof *s->spans);
+  if (!s->traces || !s->spans) return false;
+  for (size_t i = 0; i < threads; i++) s->traces[i].spans = s->spans + i * labels;
+  return true;
+}
+
 /* Allocates everything but the threads. False: no memory; what is there is freed by closing. */
 static bool allocate(llmc_session *s, int32_t max_pages) {
   const llmc_allocator *a = &s->allocator;
@@ -56,7 +66,7 @@ static void release(llmc_session *s) {
   for (int32_t g = 0; s->pages && g < s->plan->n_cache_groups; g++)
     if (s->pages[g].allocator.free) llmc_pages_close(&s->pages[g]);
   void *const blocks[] = {s->sequences, s->pages, s->tables, s->step_tables, s->caches, s->tokens,
-                          s->positions, s->rows,  s->starts, s->arena,       s->logits};
+                          s->positions, s->rows,  s->starts, s->arena,       s->logits, s->traces, s->spans};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) llmc_free(&a, blocks[i]);
   atomic_fetch_sub(&s->model->users, 1);
   s->head.magic = 0;
@@ -79,16 +89,18 @@ llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *
   s->plan = model->plan;
   s->allocator = model->allocator;
   s->context = options.context;
+  s->threads = options.threads;
   s->max_sequences = options.max_sequences;
   s->table_stride = llmc_pages_for(options.context);
   atomic_fetch_add(&model->users, 1);
   status = LLMC_ERR_NOMEM;
-  if (!allocate(s, options.max_pages)) llmc_fail(error, status, "no memory for the session");
+  if (!allocate(s, options.max_pages) || (options.profile && !allocate_traces(s))) llmc_fail(error, status, "no memory for the session");
   else status = llmc_pool_open(&s->allocator, options.threads, &s->pool, error);
   if (status) {
     release(s);
     return status;
   }
+  llmc_pool_trace(s->pool, s->traces);
   *out = s;
   return LLMC_OK;
 }
@@ -96,6 +108,19 @@ llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *
 llmc_status llmc_rt_session_close(llmc_session *s) {
   if (s->generations) return llmc_fail(&s->error, LLMC_ERR_ARG, "%d generations of the session are open", s->generations);
   release(s);
+  return LLMC_OK;
+}
+
+llmc_status llmc_rt_session_profile(llmc_session *s, int32_t number, llmc_profile *profile) {
+  if (!s->traces) return llmc_fail(&s->error, LLMC_ERR_ARG, "the session was opened without profile");
+  if (number < 0 || number >= s->plan->n_labels) return llmc_fail(&s->error, LLMC_ERR_ARG, "the profile has no entry %d", number);
+  llmc_profile ours = {.name = s->plan->labels[number]};
+  for (int32_t i = 0; i < s->threads; i++) {
+    ours.calls += s->traces[i].spans[number].calls;
+    ours.work_ns += s->traces[i].spans[number].work_ns;
+    ours.wait_ns += s->traces[i].spans[number].wait_ns;
+  }
+  if (!llmc_struct_write(profile, &ours, sizeof ours)) return llmc_fail(&s->error, LLMC_ERR_ARG, "profile: NULL or wrong struct_size");
   return LLMC_OK;
 }
 

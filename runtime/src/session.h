@@ -24,6 +24,9 @@ struct llmc_session {
   llmc_allocator allocator;
   llmc_error error;
   llmc_pool *pool;
+  llmc_trace *traces; /* [threads], or NULL */
+  llmc_trace_span *spans; /* [threads][n_labels], what the traces write */
+  int32_t threads;
   int32_t context;
   int32_t max_sequences;
   int32_t table_stride; /* pages of a full sequence */
@@ -63,6 +66,7 @@ llmc_sequence *llmc_session_sequence(llmc_session *session, int32_t sequence);
 
 llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *options, llmc_error *error, llmc_session **out);
 llmc_status llmc_rt_session_close(llmc_session *session);
+llmc_status llmc_rt_session_profile(llmc_session *session, int32_t number, llmc_profile *profile);
 const char *llmc_rt_session_error(const llmc_session *session);
 llmc_status llmc_rt_session_cancel(llmc_session *session);
 llmc_status llmc_rt_sequence_open(llmc_session *session, int32_t *sequence);

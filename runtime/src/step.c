@@ -5,6 +5,8 @@
 #include "session.h"
 
 enum { LOGITS_ALIGN = 64 };
+enum { SHARED_BYTES = 32768 }; /* of weights between two barriers, from which on two workers are faster than one: 2 us each */
+enum { TOKENS_PER_READ = 8 }; /* whose arithmetic takes as long as reading the weights */
 
 #define REFUSE(...) return llmc_fail(&s->error, LLMC_ERR_ARG, __VA_ARGS__)
 
@@ -109,7 +111,15 @@ typedef struct job {
 
 static void run_job(void *arg, llmc_worker *worker) {
   const job *j = arg;
+  if (worker->trace) llmc_trace_begin(worker->trace);
   j->run(j->step, worker);
+}
+
+/* Waking the others and meeting them at barriers must cost less than it saves. A step of few tokens takes the time of reading the
+** weights; of many, time in proportion to them. */
+static bool worth_sharing(const llmc_plan *plan, int32_t n_tokens) {
+  uint64_t work = plan->step_bytes * (uint64_t)(TOKENS_PER_READ + n_tokens) / TOKENS_PER_READ;
+  return work >= (uint64_t)plan->syncs * SHARED_BYTES;
 }
 
 static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
@@ -127,7 +137,7 @@ static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
                     .weights = s->model->weights.data,
                     .kernels = s->model->isa->kernels};
   job j = {&step, s->plan->step};
-  llmc_pool_run(s->pool, run_job, &j);
+  llmc_pool_run(s->pool, run_job, &j, worth_sharing(s->plan, n_tokens));
 }
 
 llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {

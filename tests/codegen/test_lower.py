@@ -29,13 +29,13 @@ def text(plan: Plan, name: str = "tiny", target: str = "cpu") -> str:
 
 
 def test_a_barrier_stands_between_any_two_ops_that_depend_on_each_other(plan: Plan) -> None:
-    unordered = [
-        (first.split("(")[0], second.split("(")[0])
-        for first, second in zip(plan.statements, plan.statements[1:], strict=False)
-        if not first.startswith("llmc_barrier") and not second.startswith("llmc_barrier")
-    ]
-    assert set(unordered) == {("llmc_op_rope", "llmc_op_kv_append")}  # q and k are two different values
-    assert plan.statements[-1] == "llmc_barrier(w);"
+    together = {tuple(call.split("(")[0] for call in op.calls) for op in plan.ops if len(op.calls) > 1}
+    assert together == {("llmc_op_rope", "llmc_op_kv_append")}  # q and k are two different values
+    lines = [line.strip() for line in plan.statements]
+    ends = [i for i, line in enumerate(lines) if re.match(r"llmc_(done|leave)\(|if \(llmc_enter\(", line)]
+    between = [[line for line in lines[a + 1 : b] if line != "}"] for a, b in zip([-1, *ends], ends, strict=False)]
+    assert [calls for calls in between if calls] == [[*op.calls] for op in plan.ops]
+    assert lines[-1].startswith("llmc_done(")
 
 
 def test_every_linear_has_a_kernel_for_every_token_tile(plan: Plan) -> None:

@@ -48,6 +48,7 @@ def test_threads_share_nothing_unguarded(tmp_path: Path) -> None:
     run("test_sessions")
     run("test_generate")
     run("test_experts")
+    run("test_pool")
 
 
 def test_levels_need_what_the_target_table_says(run: Run) -> None:

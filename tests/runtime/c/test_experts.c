@@ -182,7 +182,7 @@ static void check_step(llmc_pool *pool, bool q8, bool biased, int experts, int u
   } else {
     e.gated = exactly(rows * (size_t)intermediate, sizeof *e.gated);
   }
-  llmc_pool_run(pool, job, &e);
+  llmc_pool_run(pool, job, &e, true);
   for (int t = 0; t < tokens; t++) {
     float y[HIDDEN];
     expected(&e, t, y);
