@@ -1,18 +1,19 @@
 """Compiles a checkpoint's tokenizer to one blob, which the runtime uses where it is mapped: nothing is parsed or copied there.
 
-The blob, little-endian, version 1 (runtime/src/tokenizer_blob.h is the same text in C):
+The blob, little-endian, version 2 (runtime/src/tokenizer_blob.h is the same text in C):
 
     0   magic      "LLMCTOK\\0"
     8   u32        version
-    12  u32        kind: 1 byte-level BPE, 2 SentencePiece BPE
+    12  u32        kind: 1 byte-level BPE, 2 SentencePiece BPE, 3 WordPiece
     16  u64        size of the blob
     24  u32        flags (Flag)
     28  u32        tokens
     32  u32        symbols of the pre-tokenizer's machines: classes of code points, plus one for the end of the text
     36  u32        longest token text in bytes
-    40  i32 [8]    ids of bos, eos, eot, eom, unknown, sep, pad (-1: none), 0
-    72  [20]       sections: u64 offset (a multiple of 16), u64 number of elements, in the order of `Section`
-    392            the sections
+    40  i32 [7]    ids of bos, eos, eot, eom, unknown, sep, pad (-1: none)
+    68  u32        code points of the longest word that is not unknown (WordPiece; 0: any)
+    72  [32]       sections: u64 offset (a multiple of 16), u64 number of elements, in the order of `Section`
+    584            the sections
 
 The same checkpoint gives the same bytes, whatever the machine, locale or hash seed.
 """
@@ -27,14 +28,17 @@ import numpy.typing as npt
 from llmc.errors import UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.tokenizer_automaton import compile_patterns
+from llmc.frontend.tokenizer_normalizer import STEP_WORDS, Step, compile_steps
 from llmc.frontend.tokenizer_tables import descending_keys, merge_index, pool, text_index, trie
-from llmc.frontend.tokenizer_vocabulary import HIDDEN, LOOKED_FOR, Attribute, Vocabulary, byte_of, read_vocabulary
+from llmc.frontend.tokenizer_vocabulary import HIDDEN, LOOKED_FOR, Attribute, Attributes, Vocabulary, byte_of, read_vocabulary
+from llmc.frontend.tokenizer_wordpiece import PHANTOM_SPACE
 
-MAGIC, VERSION = b"LLMCTOK\0", 1
-KINDS = {"bpe": 1, "spm": 2}
+MAGIC, VERSION = b"LLMCTOK\0", 2
+KINDS = {"bpe": 1, "spm": 2, "wordpiece": 3}
 ROLES = ("bos", "eos", "eot", "eom", "unknown", "sep", "pad")
 ALIGN = 16
-HEADER = struct.Struct("<8sIIQ4I8i")
+HEADER = struct.Struct("<8sIIQ4I7iI")
+SECTIONS = 32  # entries of the directory
 MAX_TRIE_NODES = 1 << 24
 MAX_TEXT = (1 << 31) - 1
 SPACE = "▁"  # how SentencePiece spells a space
@@ -46,6 +50,8 @@ class Flag(IntFlag):
     ADD_SPACE_PREFIX = 4
     CLEAN_SPACES = 8
     IGNORE_MERGES = 16
+    ADD_SEP = 32
+    PHANTOM_SPACE = 64  # keys of WordPiece are as in GGUF files
 
 
 class SpecialFlag(IntFlag):
@@ -78,14 +84,23 @@ class Section(IntEnum):
     CLASSES = 16  # u8 [rows, 256]
     MACHINE_STARTS = 17  # u32 [patterns + 1]: first state of each machine in MACHINES
     MACHINES = 18  # u16 [states, symbols]: next state of this machine, plus 1 << 15 where a match ends before the symbol
-    RESERVED = 19
+    WORD_NODES = 19  # u32 [n + 1, 2]: over the keys of WordPiece; an ending is 1 + the token's id
+    WORD_EDGES = 20  # u32
+    STEPS = 21  # u32 [n, 6]: what is done to a text first, in order (tokenizer_normalizer.py; the next four as well)
+    MAP_PAGES = 22  # u16 [maps, 0x1100]
+    MAP_ENTRIES = 23  # u32 [rows, 256]
+    MAP_TEXTS = 24  # u8
+    PAIRS = 25  # u32 [n, 3]
 
 
-DTYPES = {Section.CLASS_PAGES: "<u2", Section.MACHINES: "<u2"} | dict.fromkeys(
-    (Section.PIECES, Section.ATTRIBUTES, Section.TEXTS, Section.CLASSES), "u1"
+DTYPES = dict.fromkeys((Section.CLASS_PAGES, Section.MACHINES, Section.MAP_PAGES), "<u2") | dict.fromkeys(
+    (Section.PIECES, Section.ATTRIBUTES, Section.TEXTS, Section.CLASSES, Section.MAP_TEXTS), "u1"
 )
 # Sections whose elements are several numbers.
-ENTRY = {Section.TEXT_ENTRIES: 4, Section.MERGE_ENTRIES: 4, Section.SPECIALS: 4, Section.TRIE_NODES: 2}
+ENTRY = {
+    Section.TEXT_ENTRIES: 4, Section.MERGE_ENTRIES: 4, Section.SPECIALS: 4, Section.TRIE_NODES: 2, Section.WORD_NODES: 2,
+    Section.STEPS: STEP_WORDS, Section.PAIRS: 3,
+}  # fmt: skip
 
 Sections = dict[Section, npt.NDArray[np.generic]]
 
@@ -105,24 +120,34 @@ def compile_vocabulary(vocabulary: Vocabulary) -> bytes:
     if sum(map(len, texts)) > MAX_TEXT:
         raise UnsupportedModelError(f"tokenizer.ggml.tokens holds more than {MAX_TEXT} bytes of text")
     sections = _shared_sections(vocabulary, texts)
-    sections |= _bpe_sections(vocabulary) if vocabulary.kind == "bpe" else _spm_sections(vocabulary, texts)
+    match vocabulary.kind:
+        case "bpe":
+            sections |= _bpe_sections(vocabulary)
+        case "spm":
+            sections |= _spm_sections(vocabulary, texts)
+        case _:
+            sections |= _wordpiece_sections(vocabulary)
     return _blob(vocabulary, sections, max(map(len, texts)))
 
 
 def _blob(vocabulary: Vocabulary, sections: Sections, longest: int) -> bytes:
     directory, body = [], []
-    at = HEADER.size + 16 * len(Section)
+    at = HEADER.size + 16 * SECTIONS
     for section in Section:
         data = np.ascontiguousarray(sections.get(section, np.zeros(0)), DTYPES.get(section, "<u4")).reshape(-1)
         padding = -at % ALIGN
         body += [bytes(padding), data.tobytes()]
         directory.append(struct.pack("<QQ", at + padding, data.size // ENTRY.get(section, 1)))
         at += padding + data.nbytes
+    directory += [struct.pack("<QQ", at + -at % ALIGN, 0)] * (SECTIONS - len(Section))
+    body.append(bytes(-at % ALIGN))
+    at += -at % ALIGN
     classes = sections[Section.MACHINES].shape[1] if Section.MACHINES in sections else 0
     roles = [vocabulary.roles.get(role, -1) for role in ROLES]
     tokens = len(vocabulary.texts)
     header = HEADER.pack(
-        MAGIC, VERSION, KINDS[vocabulary.kind], at, _flags(vocabulary), tokens, classes, longest, *roles, 0
+        MAGIC, VERSION, KINDS[vocabulary.kind], at, _flags(vocabulary), tokens, classes, longest, *roles,
+        vocabulary.wordpiece.longest_word if vocabulary.wordpiece else 0,
     )  # fmt: skip
     return b"".join((header, *directory, *body))
 
@@ -134,6 +159,8 @@ def _flags(vocabulary: Vocabulary) -> Flag:
         Flag.ADD_SPACE_PREFIX: vocabulary.add_space_prefix,
         Flag.CLEAN_SPACES: vocabulary.clean_spaces,
         Flag.IGNORE_MERGES: vocabulary.pre is not None and vocabulary.pre.ignore_merges,
+        Flag.ADD_SEP: vocabulary.add_sep,
+        Flag.PHANTOM_SPACE: vocabulary.wordpiece is not None and vocabulary.wordpiece.first == PHANTOM_SPACE,
     }
     return Flag(sum(flag for flag, on in flags.items() if on))
 
@@ -149,10 +176,31 @@ def _shared_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
     return {
         Section.PIECE_ENDS: ends,
         Section.PIECES: pieces,
-        Section.ATTRIBUTES: vocabulary.attributes,
+        Section.ATTRIBUTES: _attributes(vocabulary),
         Section.SPECIALS: np.array([(i, len(texts[i]), _special_flags(vocabulary, i), 0) for i in specials], np.uint32),
         Section.TRIE_NODES: nodes,
         Section.TRIE_EDGES: edges,
+        **_step_sections(vocabulary.steps),
+    }
+
+
+def _attributes(vocabulary: Vocabulary) -> Attributes:
+    """As they are, but for WordPiece's unknown token: it is all that is left of a word, so a text shows it."""
+    if vocabulary.kind != "wordpiece":
+        return vocabulary.attributes
+    shown = vocabulary.attributes.copy()
+    shown[vocabulary.roles["unknown"]] = Attribute.NORMAL
+    return shown
+
+
+def _step_sections(steps: Sequence[Step]) -> Sections:
+    tables = compile_steps(steps)
+    return {
+        Section.STEPS: tables.steps,
+        Section.MAP_PAGES: tables.pages,
+        Section.MAP_ENTRIES: tables.entries,
+        Section.MAP_TEXTS: tables.texts,
+        Section.PAIRS: tables.pairs,
     }
 
 
@@ -165,7 +213,9 @@ def _special_flags(vocabulary: Vocabulary, token: int) -> SpecialFlag:
 
 def _pieces(vocabulary: Vocabulary) -> list[bytes]:
     """What each token prints when special tokens are shown."""
-    show = _show_bpe if vocabulary.kind == "bpe" else _show_spm
+    if vocabulary.wordpiece is not None and vocabulary.wordpiece.pieces is not None:
+        return [vocabulary.wordpiece.pieces.get(i, b"") for i in range(len(vocabulary.texts))]
+    show = {"bpe": _show_bpe, "spm": _show_spm, "wordpiece": _show_spm}[vocabulary.kind]
     kinds = (LOOKED_FOR, Attribute.NORMAL, Attribute.BYTE)
     masks = zip(*((vocabulary.attributes & kind != 0).tolist() for kind in kinds), strict=True)
     return [
@@ -248,6 +298,17 @@ def _spm_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
         Section.BYTES: np.array(of_bytes, np.uint32),
         Section.SCORE_KEYS: descending_keys(vocabulary.scores),
     }
+
+
+def _wordpiece_sections(vocabulary: Vocabulary) -> Sections:
+    assert vocabulary.wordpiece is not None
+    keys = vocabulary.wordpiece.keys
+    if sum(map(len, keys.values())) >= MAX_TRIE_NODES:
+        raise UnsupportedModelError(f"the tokens of a WordPiece vocabulary hold more than {MAX_TRIE_NODES} bytes of text")
+    nodes, edges = trie(list(keys.values()))
+    ids = np.array([0, *(i + 1 for i in keys)], np.uint32)
+    nodes[:, 1] = ids[nodes[:, 1]]
+    return {Section.WORD_NODES: nodes, Section.WORD_EDGES: edges} | _machine_sections(vocabulary.wordpiece.patterns)
 
 
 def _text_sections(keys: list[bytes], ids: Sequence[int]) -> Sections:

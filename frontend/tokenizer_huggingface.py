@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend import sentencepiece_model, tokenizer_json
+from llmc.frontend import sentencepiece_model
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.sentencepiece_model import read_sentencepiece
-from llmc.frontend.tokenizer_json import AddedToken, TokenizerJson, added_token, understand
+from llmc.frontend.tokenizer_json import TokenizerJson, is_byte_level, understand
+from llmc.frontend.tokenizer_json_fields import NAME, AddedToken, added_token, model_type
+from llmc.frontend.tokenizer_json_wordpiece import VOCABULARY, WordPieceFile, read_vocab_txt, understand_wordpiece
 from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary
 
 CONFIG: Final = "tokenizer_config.json"
@@ -33,11 +35,15 @@ def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None)
     contradicts itself or has more than `size` tokens.
     """
     config, has_model = _optional(folder / CONFIG), (folder / sentencepiece_model.NAME).exists()
-    content = _optional(folder / tokenizer_json.NAME)
-    if content and (tokenizer_json.is_byte_level(content) or not has_model):
+    content = _optional(folder / NAME)
+    if model_type(content) == "WordPiece":
+        return _wordpiece(folder, config, understand_wordpiece(content), size, pre)
+    if not content and not has_model and (folder / VOCABULARY).exists():
+        return _wordpiece(folder, config, read_vocab_txt(folder / VOCABULARY, config), size, pre)
+    if content and (is_byte_level(content) or not has_model):
         return _byte_level(folder, config, understand(content, pre), size)
     if not has_model:
-        raise UnsupportedModelError(f"{tokenizer_json.NAME} and {sentencepiece_model.NAME} are missing: there is no tokenizer")
+        raise UnsupportedModelError(f"{NAME} and {sentencepiece_model.NAME} are missing: there is no tokenizer")
     if pre is not None:
         raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
     return _sentencepiece(folder, config, size)
@@ -81,17 +87,35 @@ def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size:
     added = _with_decoder(t.added, config)
     texts, attributes = _complete(t.texts, added, size)
     roles = _roles(folder, config, texts)
-    for role, ids in (("bos", t.before), ("eos", t.after)):
-        if len(ids) > 1:
-            raise UnsupportedModelError(f"{tokenizer_json.NAME}: post_processor adds {len(ids)} tokens on one side of a text")
-        if ids:
-            roles[role] = ids[0]
+    roles |= _around_roles(t.before, t.after, "eos")
     _mark_ends(folder, attributes, roles)
     return Vocabulary(
         "bpe", texts, attributes, roles,
         add_bos=bool(t.before), add_eos=bool(t.after), add_space_prefix=False, clean_spaces=False,
         pre=t.pre, merges=list(t.merges), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
+
+
+def _wordpiece(folder: Path, config: Mapping[str, Any], file: WordPieceFile, size: int, pre: str | None) -> Vocabulary:
+    if pre is not None:
+        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a WordPiece tokenizer has none")
+    texts, attributes = _complete(file.texts, file.added, size)
+    roles = _roles(folder, config, texts) | {"unknown": file.unknown}
+    roles |= _around_roles(file.before, file.after, "sep")
+    _mark_ends(folder, attributes, roles)
+    return Vocabulary(
+        "wordpiece", texts, attributes, roles, add_bos=bool(file.before), add_eos=False, add_sep=bool(file.after),
+        add_space_prefix=True, clean_spaces=False, strip_left=_strip(file.added, "left"), strip_right=_strip(file.added, "right"),
+        steps=file.wordpiece.steps, wordpiece=file.wordpiece,
+    )  # fmt: skip
+
+
+def _around_roles(before: Sequence[int], after: Sequence[int], last: str) -> dict[str, int]:
+    """The roles of the tokens that are put around a text; `last` is that of the one after it."""
+    for ids in (before, after):
+        if len(ids) > 1:
+            raise UnsupportedModelError(f"{NAME}: post_processor adds {len(ids)} tokens on one side of a text")
+    return {role: ids[0] for role, ids in (("bos", before), (last, after)) if ids}
 
 
 def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabulary:

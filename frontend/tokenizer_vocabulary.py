@@ -14,6 +14,8 @@ import numpy.typing as npt
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.pretokenize import DEFAULT, PreTokenizer, by_name
+from llmc.frontend.tokenizer_normalizer import Step
+from llmc.frontend.tokenizer_wordpiece import WordPiece, of_gguf
 
 TOKENS, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 SCORES, MERGES = "tokenizer.ggml.scores", "tokenizer.ggml.merges"
@@ -65,13 +67,21 @@ ENDING_TEXTS = (
 )  # fmt: skip
 SHOWN_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")  # a harmony reply is parsed from them
 
+FAMILIES = {"bpe": "byte-level BPE", "spm": "SentencePiece", "wordpiece": "WordPiece"}
+ROLE_DEFAULTS = {  # where the file does not say
+    "bpe": {"bos": 11, "eos": 11},
+    "spm": {"bos": 1, "eos": 2, "unknown": 0},
+    "wordpiece": {"bos": 101, "unknown": 100, "sep": 102, "pad": 0},
+}
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer as data. kind is "bpe" or "spm"; roles holds the ids of "bos", "eos", "eot" ..., of those there are.
+    """A tokenizer as data. kind: "bpe", "spm", "wordpiece"; roles holds the ids of "bos", "eos", "eot" ..., of those there are.
 
     texts: the tokens as the file spells them; attributes u8 [tokens]: sums of Attribute; scores f32 [tokens] ("spm"); merges:
-    pairs of texts, best first ("bpe"). strip_left, strip_right: tokens that swallow the blanks beside them.
+    pairs of texts, best first ("bpe"). strip_left, strip_right: tokens that swallow the blanks beside them. steps: what is done
+    to a text before all else.
     """
 
     kind: str
@@ -87,6 +97,9 @@ class Vocabulary:
     scores: npt.NDArray[np.float32] | None = None
     strip_left: frozenset[int] = frozenset()
     strip_right: frozenset[int] = frozenset()
+    add_sep: bool = False
+    steps: tuple[Step, ...] = ()
+    wordpiece: WordPiece | None = None
 
 
 def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabulary:
@@ -96,8 +109,8 @@ def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabular
     contradicts itself.
     """
     kind = _kind(checkpoint)
-    if kind == "spm" and pre is not None:
-        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
+    if kind != "bpe" and pre is not None:
+        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a {FAMILIES[kind]} tokenizer has none")
     row = _pre_tokenizer(checkpoint, pre) if kind == "bpe" else None
     texts = _texts(checkpoint)
     numbers = {text: i for i, text in enumerate(texts)}
@@ -107,26 +120,37 @@ def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabular
     _derive_attributes(texts, numbers, attributes, roles)
     specials = np.flatnonzero(attributes & LOOKED_FOR).tolist()
     left, right = _strips(checkpoint, numbers, specials)
+    wordpiece = _wordpiece(checkpoint, texts) if kind == "wordpiece" else None
+    for role in ("bos", "sep", "unknown") if wordpiece else ():
+        if role not in roles:
+            raise MalformedFileError(f"{checkpoint.path.name}: there is no tokenizer.ggml.{ROLE_KEYS[role]}_token_id")
     return Vocabulary(
         kind, texts, attributes, roles,
-        add_bos=_adds(checkpoint, "bos", kind == "spm" or (row is not None and row.add_bos), roles),
-        add_eos=_adds(checkpoint, "eos", False, roles),
+        add_bos=_adds(checkpoint, "bos", kind != "bpe" or (row is not None and row.add_bos), roles),
+        add_eos=kind != "wordpiece" and _adds(checkpoint, "eos", False, roles),
+        add_sep=kind == "wordpiece",
         add_space_prefix=checkpoint.flag("tokenizer.ggml.add_space_prefix", kind == "spm"),
-        clean_spaces=row is not None and row.clean_spaces,
+        clean_spaces=kind == "wordpiece" or (row is not None and row.clean_spaces),
         pre=row, strip_left=left, strip_right=right,
         merges=_merges(checkpoint) if kind == "bpe" else [],
         scores=_scores(checkpoint, len(texts)) if kind == "spm" else None,
+        steps=wordpiece.steps if wordpiece else (), wordpiece=wordpiece,
     )  # fmt: skip
+
+
+def _wordpiece(checkpoint: Checkpoint, texts: list[str]) -> WordPiece:
+    lowercase = checkpoint.flag("tokenizer.ggml.normalizer.lowercase", True)
+    return of_gguf(texts, lowercase, checkpoint.flag("tokenizer.ggml.normalizer.strip_accents", lowercase))
 
 
 def _kind(checkpoint: Checkpoint) -> str:
     model = checkpoint.string(MODEL)
-    kinds = {"gpt2": "bpe", "llama": "spm"}
+    kinds = {"gpt2": "bpe", "llama": "spm", "bert": "wordpiece"}
     if model in kinds:
         return kinds[model]
-    known = {"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV", "plamo2": "PLaMo", "plamo3": "PLaMo", "gemma4": "Gemma 4"}
+    known = {"t5": "Unigram", "rwkv": "RWKV", "plamo2": "PLaMo", "plamo3": "PLaMo", "gemma4": "Gemma 4"}
     what = f" ({known[model]})" if model in known else ""
-    hint = "the tokenizers it compiles are gpt2 (byte-level BPE) and llama (SentencePiece BPE)"
+    hint = "the tokenizers it compiles are gpt2 (byte-level BPE), llama (SentencePiece BPE) and bert (WordPiece)"
     raise UnsupportedModelError(f"{MODEL} is {quoted(model)}{what}, which llmc cannot compile", hint=hint)
 
 
@@ -179,10 +203,8 @@ def byte_of(text: str) -> int | None:
 
 
 def _roles(checkpoint: Checkpoint, kind: str, row: PreTokenizer | None, count: int) -> dict[str, int]:
-    defaults = {"bos": 1, "eos": 2, "unknown": 0} if kind == "spm" else {"bos": 11, "eos": 11}
-    if row is not None and not row.default_bos:
-        del defaults["bos"]
-    roles = {role: i for role, i in defaults.items() if i < count}
+    defaults = ROLE_DEFAULTS[kind]
+    roles = {role: i for role, i in defaults.items() if i < count and not (role == "bos" and row and not row.default_bos)}
     for role, name in [*ROLE_KEYS.items(), *OLD_ROLE_KEYS.items()]:
         key = f"tokenizer.ggml.{name}_token_id"
         if checkpoint.keys.get(key) in (NO_ID, -1):

@@ -2,6 +2,7 @@
 
 #include "memory.h"
 #include "tokenizer_merge.h"
+#include "tokenizer_normalize.h"
 #include "tokenizer_special.h"
 
 enum { BLOB_ALIGN = 16, MAX_TEXT = 1 << 30 };
@@ -25,21 +26,24 @@ void llmc_tokenizer_close(llmc_tokenizer *t) {
   llmc_free(&allocator, t);
 }
 
+/* The ids of a stretch of text between special tokens. False: no memory. */
+static bool encode_stretch(llmc_merger *m, const uint8_t *text, size_t size, bool after_special) {
+  const llmc_tokenizer_header *h = m->tokenizer->header;
+  if (!llmc_normalize(m->tokenizer, m->normal_blocks, &text, &size)) return false;
+  if (size == 0) return true;
+  if (h->kind == LLMC_KIND_BPE) return llmc_encode_bpe(m, text, size);
+  if (h->kind == LLMC_KIND_WORDPIECE) return llmc_encode_wordpiece(m, text, size);
+  return llmc_encode_spm(m, text, size, after_special && h->flags & LLMC_FLAG_ADD_SPACE_PREFIX);
+}
+
 static bool encode_fragments(llmc_merger *m, llmc_fragments *fragments, const uint8_t *text) {
   const llmc_tokenizer_header *h = m->tokenizer->header;
   bool after_special = true; /* the start of a text counts as one */
   size_t start, size;
   uint32_t token;
   while (llmc_fragments_next(fragments, &start, &size, &token)) {
-    bool fine = true;
-    if (token != LLMC_NO_SYMBOL) {
-      if (token < h->tokens) llmc_ids_add(&m->ids, token);
-    } else if (h->kind == LLMC_KIND_BPE) {
-      fine = llmc_encode_bpe(m, text + start, size);
-    } else {
-      fine = llmc_encode_spm(m, text + start, size, after_special && h->flags & LLMC_FLAG_ADD_SPACE_PREFIX);
-    }
-    if (!fine) return false;
+    if (token == LLMC_NO_SYMBOL && !encode_stretch(m, text + start, size, after_special)) return false;
+    if (token < h->tokens) llmc_ids_add(&m->ids, token); /* LLMC_NO_SYMBOL is none */
     after_special = token != LLMC_NO_SYMBOL;
   }
   return true;
@@ -57,6 +61,7 @@ llmc_status llmc_tokenizer_encode(const llmc_tokenizer *t, const char *text, siz
   if (flags & LLMC_ADD_SPECIAL && h->flags & LLMC_FLAG_ADD_BOS) llmc_ids_add(&m.ids, (uint32_t)h->roles[LLMC_TOKEN_BOS]);
   bool fine = encode_fragments(&m, &fragments, bytes);
   if (flags & LLMC_ADD_SPECIAL && h->flags & LLMC_FLAG_ADD_EOS) llmc_ids_add(&m.ids, (uint32_t)h->roles[LLMC_TOKEN_EOS]);
+  if (flags & LLMC_ADD_SPECIAL && h->flags & LLMC_FLAG_ADD_SEP) llmc_ids_add(&m.ids, (uint32_t)h->roles[LLMC_TOKEN_SEP]);
   llmc_fragments_close(&fragments);
   llmc_merger_close(&m);
   if (!fine) return LLMC_ERR_NOMEM;

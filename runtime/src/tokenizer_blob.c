@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "tokenizer_normalize.h"
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tokenizer tables are little-endian and used in place"
 #endif
@@ -20,13 +22,18 @@ static const void *section(const llmc_tokenizer_header *h, int number) {
 
 /* Whether every section lies inside the blob, aligned. */
 static bool sections_fit(const llmc_tokenizer_header *h) {
-  static const uint8_t width[LLMC_SECTIONS] = {4, 1, 1, 4, 16, 1, 4, 4, 16, 4, 4, 4, 16, 8, 4, 2, 1, 4, 2, 4};
+  static const uint8_t width[LLMC_SECTIONS] = {4, 1, 1, 4, 16, 1, 4, 4, 16, 4, 4, 4, 16, 8, 4, 2,
+                                                1, 4, 2, 8, 4, 24, 2, 4, 1, 12, 1, 1, 1, 1, 1, 1};
   for (int i = 0; i < LLMC_SECTIONS; i++) {
     uint64_t offset = h->sections[i].offset, count = h->sections[i].count;
     if (offset % 16 || offset < sizeof *h || offset > h->size) return false;
     if (count > (h->size - offset) / width[i] || count >= UINT32_MAX) return false;
   }
   return true;
+}
+
+static llmc_trie trie(const llmc_tokenizer_header *h, int nodes, int edges) {
+  return (llmc_trie){section(h, nodes), section(h, edges), (size_t)h->sections[nodes].count, (size_t)h->sections[edges].count};
 }
 
 static void point(llmc_tokenizer *t, const llmc_tokenizer_header *h) {
@@ -50,8 +57,13 @@ static void point(llmc_tokenizer *t, const llmc_tokenizer_header *h) {
   COUNTED(expansion_ends, EXPANSION_ENDS);
   COUNTED(expansions, EXPANSIONS);
   COUNTED(specials, SPECIALS);
-  COUNTED(trie_nodes, TRIE_NODES);
-  COUNTED(trie_edges, TRIE_EDGES);
+  COUNTED(steps, STEPS);
+  COUNTED(map_pages, MAP_PAGES);
+  COUNTED(map_entries, MAP_ENTRIES);
+  COUNTED(map_texts, MAP_TEXTS);
+  COUNTED(pairs, PAIRS);
+  t->special_trie = trie(h, LLMC_SECTION_TRIE_NODES, LLMC_SECTION_TRIE_EDGES);
+  t->word_trie = trie(h, LLMC_SECTION_WORD_NODES, LLMC_SECTION_WORD_EDGES);
 #undef COUNTED
 #undef POINT
 }
@@ -91,6 +103,7 @@ static bool roles_fit(const llmc_tokenizer_header *h) {
   for (int i = 0; i < LLMC_TOKEN_ROLES; i++)
     if (h->roles[i] < -1 || h->roles[i] >= (int64_t)h->tokens) return false;
   if (h->flags & LLMC_FLAG_ADD_BOS && h->roles[LLMC_TOKEN_BOS] < 0) return false;
+  if (h->flags & LLMC_FLAG_ADD_SEP && h->roles[LLMC_TOKEN_SEP] < 0) return false;
   return !(h->flags & LLMC_FLAG_ADD_EOS && h->roles[LLMC_TOKEN_EOS] < 0);
 }
 
@@ -98,15 +111,18 @@ static bool roles_fit(const llmc_tokenizer_header *h) {
 static bool counts_fit(const llmc_tokenizer_header *h) {
   if (h->tokens == 0 || h->tokens > MAX_TOKENS || count(h, LLMC_SECTION_TRIE_NODES) < 2) return false;
   if (count(h, LLMC_SECTION_PIECE_ENDS) != (uint64_t)h->tokens + 1) return false;
-  if (count(h, LLMC_SECTION_ATTRIBUTES) != h->tokens || count(h, LLMC_SECTION_BYTES) != 256) return false;
+  if (count(h, LLMC_SECTION_ATTRIBUTES) != h->tokens) return false;
+  if (h->kind == LLMC_KIND_WORDPIECE) return count(h, LLMC_SECTION_WORD_NODES) >= 2 && h->roles[LLMC_TOKEN_UNKNOWN] >= 0;
+  if (count(h, LLMC_SECTION_BYTES) != 256) return false;
   return h->kind == LLMC_KIND_BPE || count(h, LLMC_SECTION_SCORE_KEYS) == h->tokens;
 }
 
 bool llmc_tokenizer_map(llmc_tokenizer *t, const void *blob, size_t size) {
   const llmc_tokenizer_header *h = blob;
   if (size < sizeof *h || memcmp(h->magic, "LLMCTOK", 8) || h->version != LLMC_TOKENIZER_VERSION || h->size != size) return false;
-  if ((h->kind != LLMC_KIND_BPE && h->kind != LLMC_KIND_SPM) || !sections_fit(h) || !counts_fit(h) || !roles_fit(h)) return false;
+  if (h->kind < LLMC_KIND_BPE || h->kind > LLMC_KIND_WORDPIECE || !sections_fit(h) || !counts_fit(h) || !roles_fit(h)) return false;
   point(t, h);
+  if (!llmc_steps_fit(t)) return false;
   return h->kind == LLMC_KIND_SPM || (classes_fit(t) && machines_fit(t));
 }
 
@@ -144,12 +160,12 @@ uint32_t llmc_find_merge(const llmc_tokenizer *t, uint32_t left, uint32_t right)
   return LLMC_NO_SYMBOL;
 }
 
-uint32_t llmc_trie_step(const llmc_tokenizer *t, uint32_t node, uint8_t byte) {
-  uint32_t low = t->trie_nodes[node].edges, high = t->trie_nodes[node + 1].edges;
-  if (high > t->n_trie_edges) return 0;
+uint32_t llmc_trie_step(const llmc_trie *t, uint32_t node, uint8_t byte) {
+  uint32_t low = t->nodes[node].edges, high = t->nodes[node + 1].edges;
+  if (high > t->n_edges) return 0;
   while (low < high) {
-    uint32_t middle = low + (high - low) / 2, edge = t->trie_edges[middle];
-    if ((edge & 0xFF) == byte) return (edge >> 8) + 1 < t->n_trie_nodes ? edge >> 8 : 0;
+    uint32_t middle = low + (high - low) / 2, edge = t->edges[middle];
+    if ((edge & 0xFF) == byte) return (edge >> 8) + 1 < t->n_nodes ? edge >> 8 : 0;
     if ((edge & 0xFF) < byte)
       low = middle + 1;
     else

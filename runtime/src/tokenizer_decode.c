@@ -85,7 +85,8 @@ static size_t join(const llmc_tokenizer *t, range r, unsigned flags, char *out) 
   for (size_t i = 0; i < r.n; i++) {
     size_t size;
     const uint8_t *bytes = piece(t, (uint32_t)r.ids[i], flags, &size);
-    bool drop = i == 0 && r.drop_space && size && bytes[0] == ' ';
+    bool first = t->header->kind == LLMC_KIND_WORDPIECE ? total == 0 : i == 0;
+    bool drop = first && r.drop_space && size && bytes[0] == ' ';
     if (out && size > drop) memcpy(out + total, bytes + drop, size - drop);
     total += size - drop;
   }

@@ -8,6 +8,7 @@ void llmc_merger_close(llmc_merger *m) {
   llmc_free(&m->tokenizer->allocator, m->nodes_block.memory);
   llmc_free(&m->tokenizer->allocator, m->heap_block.memory);
   llmc_free(&m->tokenizer->allocator, m->text_block.memory);
+  for (int i = 0; i < 2; i++) llmc_free(&m->tokenizer->allocator, m->normal_blocks[i].memory);
 }
 
 bool llmc_block_reserve(const llmc_allocator *a, llmc_block *block, size_t count, size_t size) {

@@ -33,7 +33,7 @@ typedef struct llmc_block {
 typedef struct llmc_merger {
   const llmc_tokenizer *tokenizer;
   llmc_ids ids;
-  llmc_block nodes_block, heap_block, text_block;
+  llmc_block nodes_block, heap_block, text_block, normal_blocks[2];
   llmc_node *nodes;
   llmc_candidate *heap;
   size_t queued;
@@ -57,6 +57,7 @@ void llmc_ids_add(llmc_ids *ids, uint32_t id);
 
 /* The ids of a piece of text that holds no special token. False: no memory. */
 bool llmc_encode_bpe(llmc_merger *m, const uint8_t *text, size_t size);
+bool llmc_encode_wordpiece(llmc_merger *m, const uint8_t *text, size_t size);
 bool llmc_encode_spm(llmc_merger *m, const uint8_t *text, size_t size, bool space_before);
 
 #endif

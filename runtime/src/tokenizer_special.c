@@ -14,8 +14,8 @@ static size_t scan(const llmc_tokenizer *t, const uint8_t *text, size_t size, bo
   size_t found = 0;
   for (size_t at = 0; at < size; at++) {
     uint32_t node = 0;
-    for (size_t i = at; i < size && (node = llmc_trie_step(t, node, text[i])) != 0; i++) {
-      uint32_t ending = t->trie_nodes[node].ending;
+    for (size_t i = at; i < size && (node = llmc_trie_step(&t->special_trie, node, text[i])) != 0; i++) {
+      uint32_t ending = t->special_trie.nodes[node].ending;
       if (ending == 0 || ending > t->n_specials) continue;
       const llmc_special *special = &t->specials[ending - 1];
       if ((special->flags & LLMC_SPECIAL_HIDDEN && !hidden) || special->size != i + 1 - at) continue;

@@ -20,6 +20,13 @@ size_t llmc_utf8_next(const uint8_t *text, uint32_t *code_point) {
   return length;
 }
 
+bool llmc_is_blank(const uint8_t *text) {
+  uint32_t c;
+  llmc_utf8_next(text, &c);
+  return c == 0x20 || (c >= 9 && c <= 13) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
 /* Length of the sequence at the start of any text, or 0 if there is none that has a code point. */
 static size_t read(const uint8_t *text, size_t size, uint32_t *code_point) {
   if (text[0] >= 0x80 && (text[0] < 0xC0 || text[0] >= 0xF8)) return 0;
@@ -35,13 +42,15 @@ static size_t shortest(uint32_t code_point) {
   return code_point < 0x80 ? 1 : code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
 }
 
-static void write(uint32_t code_point, size_t length, uint8_t *out) {
+size_t llmc_utf8_write(uint32_t code_point, uint8_t *out) {
+  size_t length = shortest(code_point);
   static const uint8_t lead[5] = {0, 0x00, 0xC0, 0xE0, 0xF0};
   for (size_t i = length - 1; i > 0; i--) {
     out[i] = (uint8_t)(0x80 | (code_point & 0x3F));
     code_point >>= 6;
   }
   out[0] = (uint8_t)(lead[length] | code_point);
+  return length;
 }
 
 size_t llmc_utf8_repair(const uint8_t *text, size_t size, uint8_t *out) {
@@ -54,7 +63,7 @@ size_t llmc_utf8_repair(const uint8_t *text, size_t size, uint8_t *out) {
       length = 1;
     }
     size_t needed = shortest(code_point);
-    if (out) write(code_point, needed, out + written);
+    if (out) llmc_utf8_write(code_point, out + written);
     written += needed;
     at += length;
   }

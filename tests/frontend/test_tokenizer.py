@@ -16,7 +16,7 @@ from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.pretokenize import PRE_TOKENIZERS, by_name
-from llmc.frontend.tokenizer import ALPHABET, HEADER, Flag, Section, compile_tokenizer, to_bytes
+from llmc.frontend.tokenizer import ALPHABET, HEADER, VERSION, Flag, Section, compile_tokenizer, to_bytes
 from llmc.frontend.tokenizer_tables import bucketed, descending_keys, hash_strings, merge_index, pool, text_index, trie
 from llmc.frontend.tokenizer_vocabulary import Attribute, read_vocabulary
 from tests.gguf_bytes import ARRAY, BOOL, STRING, File, key
@@ -123,7 +123,7 @@ def test_no_name_is_in_two_rows_and_every_pattern_compiles(tmp_path: Path) -> No
     ("given", "error", "says"),
     [
         ({"model": "quux"}, UnsupportedModelError, "tokenizer.ggml.model is quux"),
-        ({"model": "bert"}, UnsupportedModelError, "WordPiece"),
+        ({"model": "rwkv"}, UnsupportedModelError, "RWKV"),
         ({"model": None}, MalformedFileError, "tokenizer.ggml.model"),
         ({"pre": "quux"}, UnsupportedModelError, "tokenizer.ggml.pre is quux"),
         ({"tokens": []}, MalformedFileError, "tokenizer.ggml.tokens"),
@@ -200,7 +200,7 @@ def sections(blob: bytes) -> dict[Section, tuple[int, int]]:
 def test_lays_the_sections_out_in_order_aligned_and_to_the_end(tmp_path: Path) -> None:
     blob = compile_tokenizer(checkpoint(tmp_path))
     magic, version, kind, size, flags, tokens, *_ = HEADER.unpack_from(blob)
-    assert (magic, version, kind, size, tokens) == (b"LLMCTOK\0", 1, 1, len(blob), 258)
+    assert (magic, version, kind, size, tokens) == (b"LLMCTOK\0", VERSION, 1, len(blob), 258)
     assert Flag(flags) == Flag.CLEAN_SPACES
     offsets = [offset for offset, _ in sections(blob).values()]
     assert offsets == sorted(offsets) and all(offset % 16 == 0 for offset in offsets) and offsets[-1] == len(blob)

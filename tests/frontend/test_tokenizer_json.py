@@ -192,7 +192,7 @@ UNSUPPORTED: dict[str, Any] = {
     "nothing": {"pre_tokenizer": None},
     "puts a space": {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
     "behavior Removed": {"pre_tokenizer": sequence(split(GPT2, "Removed"))},
-    "RobertaProcessing": {"post_processor": {"type": "RobertaProcessing"}},
+    "WordLevelProcessing": {"post_processor": {"type": "WordLevelProcessing"}},
     "single_word": {"added_tokens": [{**ADDED[0], "single_word": True}]},
     "overlap": {"added_tokens": [{"id": 266, "content": "ab"}, {"id": 267, "content": "bcd"}]},
     "of 256 bytes": {"model__vocab": {"a": 0}, "model__merges": []},

@@ -116,7 +116,7 @@ static void altered(unsigned char *bytes, size_t size) {
   CHECK(copy);
   memcpy(copy, bytes, size);
   for (uint32_t n = 1 + random_below(4); n > 0; n--) {
-    size_t header = random_below(2) ? 392 : size; /* the header is small and decides most */
+    size_t header = random_below(2) ? 584 : size; /* the header is small and decides most */
     size_t at = random_below((uint32_t)(header < size ? header : size));
     copy[at] = random_below(3) ? (unsigned char)random_below(256) : (unsigned char)(copy[at] + (random_below(2) ? 1 : -1));
   }

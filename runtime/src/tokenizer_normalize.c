@@ -1,0 +1,265 @@
+#include "tokenizer_normalize.h"
+
+#include <string.h>
+
+#include "utf8.h"
+
+enum { STEP_REPLACE = 1, STEP_DECOMPOSE, STEP_COMPOSE, STEP_PREPEND, STEP_LITERAL, STEP_STRIP, STEP_SQUEEZE };
+enum { PAGES = LLMC_CODE_POINTS / 256, MAX_STEPS = 32 };
+enum { MAX_GROWTH = 64, MAX_ADDED = 4096 }; /* what a step may make of a text; no sound table comes near */
+#define REPLACED 0x80000000u
+#define REPLACED_SIZE(entry) ((entry) >> 24 & 0x7F)
+#define REPLACED_AT(entry) ((entry) & 0xFFFFFF)
+
+/* Hangul syllables are L + V + T by arithmetic: Unicode, 3.12. */
+enum { HANGUL_S = 0xAC00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11A7 };
+enum { HANGUL_LS = 19, HANGUL_VS = 21, HANGUL_TS = 28, HANGUL_SS = HANGUL_LS * HANGUL_VS * HANGUL_TS };
+
+/* Bytes on their way into a block: counted all, stored where there is a place. */
+typedef struct output {
+  uint8_t *bytes;
+  size_t size;
+} output;
+
+static void put(output *o, const uint8_t *bytes, size_t size) {
+  if (o->bytes && size) memcpy(o->bytes + o->size, bytes, size);
+  o->size += size;
+}
+
+static void put_code_point(output *o, uint32_t code_point) {
+  uint8_t bytes[4];
+  put(o, bytes, llmc_utf8_write(code_point, bytes));
+}
+
+static uint32_t entry(const llmc_tokenizer *t, uint32_t map, uint32_t code_point) {
+  return t->map_entries[t->map_pages[(size_t)map * PAGES + (code_point >> 8)] * (size_t)256 + (code_point & 0xFF)];
+}
+
+static bool text_fits(const llmc_tokenizer *t, uint64_t at, uint64_t size) { return at + size <= t->n_map_texts; }
+
+static bool replacements_fit(const llmc_tokenizer *t, uint32_t map) {
+  for (size_t page = 0; page < PAGES; page++) {
+    const uint32_t *row = t->map_entries + t->map_pages[(size_t)map * PAGES + page] * (size_t)256;
+    for (size_t i = 0; i < 256; i++)
+      if (row[i] & REPLACED && !text_fits(t, REPLACED_AT(row[i]), REPLACED_SIZE(row[i]))) return false;
+  }
+  return true;
+}
+
+static bool pairs_fit(const llmc_tokenizer *t) {
+  for (size_t i = 0; i < t->n_pairs; i++)
+    if (t->pairs[i].composed >= LLMC_CODE_POINTS) return false;
+  return true;
+}
+
+static bool step_fits(const llmc_tokenizer *t, const llmc_normal_step *s) {
+  size_t maps = t->n_map_pages / PAGES;
+  switch (s->kind) {
+    case STEP_REPLACE: return s->a < maps && replacements_fit(t, s->a);
+    case STEP_DECOMPOSE: return s->a < maps && s->b < maps && replacements_fit(t, s->a);
+    case STEP_COMPOSE: return s->a < maps && pairs_fit(t);
+    case STEP_PREPEND: return text_fits(t, s->a, s->b);
+    case STEP_LITERAL: return s->b > 0 && text_fits(t, s->a, s->b) && text_fits(t, s->c, s->d);
+    case STEP_STRIP: return true;
+    case STEP_SQUEEZE: return s->a < 0x80 && text_fits(t, s->b, s->c);
+    default: return false;
+  }
+}
+
+bool llmc_steps_fit(const llmc_tokenizer *t) {
+  if (t->n_steps > MAX_STEPS || t->n_map_pages % PAGES || t->n_map_entries % 256) return false;
+  for (size_t i = 0; i < t->n_map_pages; i++)
+    if (t->map_pages[i] >= t->n_map_entries / 256) return false;
+  for (size_t i = 0; i < t->n_steps; i++)
+    if (!step_fits(t, &t->steps[i])) return false;
+  return true;
+}
+
+static void replace(const llmc_tokenizer *t, uint32_t map, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0, length; at < size; at += length) {
+    uint32_t code_point;
+    length = llmc_utf8_next(text + at, &code_point);
+    uint32_t e = entry(t, map, code_point);
+    if (e & REPLACED) put(o, t->map_texts + REPLACED_AT(e), REPLACED_SIZE(e));
+    else put(o, text + at, length);
+  }
+}
+
+static void decompose(const llmc_tokenizer *t, uint32_t map, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0, length; at < size; at += length) {
+    uint32_t code_point;
+    length = llmc_utf8_next(text + at, &code_point);
+    uint32_t e = entry(t, map, code_point), syllable = code_point - HANGUL_S;
+    if (e & REPLACED) {
+      put(o, t->map_texts + REPLACED_AT(e), REPLACED_SIZE(e));
+    } else if (syllable < HANGUL_SS) {
+      put_code_point(o, HANGUL_L + syllable / (HANGUL_VS * HANGUL_TS));
+      put_code_point(o, HANGUL_V + syllable / HANGUL_TS % HANGUL_VS);
+      if (syllable % HANGUL_TS) put_code_point(o, HANGUL_T + syllable % HANGUL_TS);
+    } else {
+      put(o, text + at, length);
+    }
+  }
+}
+
+/* A run of marks, bytes [start, end) of a decomposed text, in the order of their classes; marks of one class keep theirs. */
+static void sort_marks(const llmc_tokenizer *t, uint32_t classes, const uint8_t *text, size_t start, size_t end, output *o) {
+  uint32_t least = 0;
+  for (size_t written = 0; written < end - start;) {
+    uint32_t next = UINT32_MAX;
+    for (size_t at = start, length; at < end; at += length) {
+      uint32_t code_point;
+      length = llmc_utf8_next(text + at, &code_point);
+      uint32_t class = entry(t, classes, code_point);
+      if (class == least) {
+        put(o, text + at, length);
+        written += length;
+      } else if (class > least && class < next) {
+        next = class;
+      }
+    }
+    least = next;
+  }
+}
+
+static void order(const llmc_tokenizer *t, uint32_t classes, const uint8_t *text, size_t size, output *o) {
+  size_t marks = 0; /* where the marks before `at` begin */
+  for (size_t at = 0, length; at <= size; at += length) {
+    uint32_t code_point = 0;
+    length = at < size ? llmc_utf8_next(text + at, &code_point) : 1;
+    if (at < size && entry(t, classes, code_point)) continue;
+    sort_marks(t, classes, text, marks, at, o);
+    if (at < size) put(o, text + at, length);
+    marks = at + length;
+  }
+}
+
+/* What two code points compose to, 0 if nothing. */
+static uint32_t composed(const llmc_tokenizer *t, uint32_t first, uint32_t second) {
+  uint32_t l = first - HANGUL_L, v = second - HANGUL_V, s = first - HANGUL_S, tail = second - HANGUL_T;
+  if (l < HANGUL_LS && v < HANGUL_VS) return HANGUL_S + (l * HANGUL_VS + v) * HANGUL_TS;
+  if (s < HANGUL_SS && s % HANGUL_TS == 0 && tail > 0 && tail < HANGUL_TS) return first + tail;
+  size_t low = 0, high = t->n_pairs;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    const llmc_pair *p = &t->pairs[middle];
+    if (p->first == first && p->second == second) return p->composed;
+    if (p->first < first || (p->first == first && p->second < second)) low = middle + 1;
+    else high = middle;
+  }
+  return 0;
+}
+
+/* The marks after a starter, from text[next] on: those it can take up make it another one, the others are moved together behind it.
+** A mark is out of reach where one of its class, or of a higher one, was kept before it. Returns where the marks end. */
+static size_t take_up(const llmc_tokenizer *t, uint32_t classes, uint8_t *text, size_t next, size_t size, uint32_t *starter,
+                      size_t *kept) {
+  uint32_t last = 0;
+  *kept = 0;
+  for (size_t at = next, length; at < size; at += length) {
+    uint32_t code_point;
+    length = llmc_utf8_next(text + at, &code_point);
+    uint32_t class = entry(t, classes, code_point);
+    uint32_t whole = *kept && last >= class ? 0 : composed(t, *starter, code_point);
+    if (whole) {
+      *starter = whole;
+      continue;
+    }
+    if (!class) return at;
+    last = class;
+    memmove(text + next + *kept, text + at, length);
+    *kept += length;
+  }
+  return size;
+}
+
+/* Changes `text` on the way. What comes out is at most four times as large. */
+static void compose(const llmc_tokenizer *t, uint32_t classes, uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0; at < size;) {
+    uint32_t starter;
+    size_t kept = 0, next = at + llmc_utf8_next(text + at, &starter);
+    at = entry(t, classes, starter) ? next : take_up(t, classes, text, next, size, &starter, &kept);
+    put_code_point(o, starter);
+    put(o, text + next, kept);
+  }
+}
+
+static void literal(const llmc_tokenizer *t, const llmc_normal_step *s, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0; at < size;) {
+    bool here = size - at >= s->b && memcmp(text + at, t->map_texts + s->a, s->b) == 0;
+    if (here) put(o, t->map_texts + s->c, s->d);
+    else put(o, text + at, 1);
+    at += here ? s->b : 1;
+  }
+}
+
+static void strip(const llmc_normal_step *s, const uint8_t *text, size_t size, output *o) {
+  size_t start = 0, end = 0;
+  bool leading = s->a;
+  for (size_t at = 0, length; at < size; at += length) {
+    length = llmc_utf8_length(text[at]);
+    bool blank = llmc_is_blank(text + at);
+    if (leading && blank) start = end = at + length;
+    leading = leading && blank;
+    if (!blank || !s->b) end = at + length;
+  }
+  put(o, text + start, end - start);
+}
+
+static void squeeze(const llmc_tokenizer *t, const llmc_normal_step *s, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0, run; at < size; at += run) {
+    for (run = 0; at + run < size && text[at + run] == s->a;) run++;
+    if (run >= 2) put(o, t->map_texts + s->b, s->c);
+    else put(o, text + at, run = 1);
+  }
+}
+
+/* Runs a step, or with o->bytes NULL counts what it gives. */
+static void run(const llmc_tokenizer *t, const llmc_normal_step *s, uint8_t *text, size_t size, output *o) {
+  switch (s->kind) {
+    case STEP_REPLACE: replace(t, s->a, text, size, o); break;
+    case STEP_DECOMPOSE: decompose(t, s->a, text, size, o); break;
+    case STEP_COMPOSE: compose(t, s->a, text, size, o); break;
+    case STEP_PREPEND:
+      put(o, t->map_texts + s->a, size ? s->b : 0);
+      put(o, text, size);
+      break;
+    case STEP_LITERAL: literal(t, s, text, size, o); break;
+    case STEP_STRIP: strip(s, text, size, o); break;
+    case STEP_SQUEEZE: squeeze(t, s, text, size, o); break;
+    default: break; /* llmc_steps_fit() knows no other */
+  }
+}
+
+/* From one block into the other. False: no memory. */
+static bool advance(const llmc_tokenizer *t, llmc_block blocks[2], int *in, size_t *size, const llmc_normal_step *s, bool ordering) {
+  uint8_t *text = blocks[*in].memory;
+  output counted = {NULL, 0};
+  if (ordering) counted.size = *size;
+  else if (s->kind == STEP_COMPOSE) counted.size = 4 * *size;
+  else run(t, s, text, *size, &counted);
+  if (counted.size > MAX_GROWTH * *size + MAX_ADDED || counted.size > UINT32_MAX / 2) return false;
+  if (!llmc_block_reserve(&t->allocator, &blocks[!*in], counted.size, 1)) return false;
+  output written = {blocks[!*in].memory, 0};
+  if (ordering) order(t, s->b, text, *size, &written);
+  else run(t, s, text, *size, &written);
+  *in = !*in;
+  *size = written.size;
+  return true;
+}
+
+bool llmc_normalize(const llmc_tokenizer *t, llmc_block blocks[2], const uint8_t **text, size_t *size) {
+  if (!t->n_steps) return true;
+  size_t repaired = llmc_utf8_repair(*text, *size, NULL);
+  int in = 0;
+  if (!llmc_block_reserve(&t->allocator, &blocks[in], repaired, 1)) return false;
+  llmc_utf8_repair(*text, *size, blocks[in].memory);
+  *size = repaired;
+  for (size_t i = 0; i < t->n_steps; i++) {
+    const llmc_normal_step *s = &t->steps[i];
+    if (!advance(t, blocks, &in, size, s, false)) return false;
+    if (s->kind == STEP_DECOMPOSE && !advance(t, blocks, &in, size, s, true)) return false;
+  }
+  *text = blocks[in].memory;
+  return true;
+}
