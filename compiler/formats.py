@@ -15,7 +15,7 @@ def supported() -> dict[str, Any]:
     ordered = sorted(FORMATS.values(), key=lambda f: (f.weights, -f.bits_per_weight, f.name))
     return {
         "containers": ["GGUF files", "Hugging Face directories"],
-        "quantised_directories": ["GPTQ", "AWQ (GEMM)", "compressed-tensors (integers, FP8)"],
+        "quantised_directories": ["GPTQ", "AWQ (GEMM)", "compressed-tensors (integers, FP8, NVFP4, MXFP4)", "FP8"],
         "architectures": [{"name": a.gguf, "papers": a.papers, "hf": [*a.hf]} for a in arch.find().values()],
         "formats": [
             {"name": f.name, "ggml_type": f.ggml_type, "bits_per_weight": f.bits_per_weight, "block": f.weights} for f in ordered

@@ -1,173 +1,267 @@
-"""compressed-tensors in safetensors: linears of 4 or 8-bit integers, packed (`pack-quantized`) or as they are (`int-quantized`),
-or of 8-bit floats (`float-quantized`).
+"""compressed-tensors in safetensors: linears of integers, packed (`pack-quantized`) or as bytes (`int-quantized`), or of floats
+of 8 bits (`float-quantized`) or 4 (`nvfp4-pack-quantized`, `mxfp4-pack-quantized`).
 
-For a weight [N, K] in G groups of columns, with B-bit codes that count from the middle of their range:
-    pack-quantized  weight_packed i32 [N, K*B/32], weight_scale [N, G], weight_shape = (N, K), and, if not symmetric,
-                    weight_zero_point i32 [N*B/32, G], a stream of codes down each column
-    int-quantized   weight i8 [N, K], weight_scale [N, 1]
-    float-quantized weight e4m3 [N, K], weight_scale [N, 1]
-What the config says of activations is not followed: `--activations` says how llmc computes.
+For a weight [N, K] with B-bit integers that count from the middle of their range:
+    pack-quantized  weight_packed i32 [N, ceil(K/P)], P = floor(32/B) codes to a word, low bits first; weight_shape = (N, K);
+                    if not symmetric, weight_zero_point i32 [ceil(N/P), G], packed down each column, or i8 [N, G];
+                    weight_g_idx i32 [K], the group of each column, where they were reordered
+    int-quantized   weight i8 [N, K]; if not symmetric, weight_zero_point i8 [N, G]
+    float-quantized weight e4m3 [N, K]
+    nvfp4           weight_packed u8 [N, K/2], the first of two columns in the low bits; weight_scale e4m3 [N, K/16];
+                    weight_global_scale f32 [1], by which scales are divided
+    mxfp4           weight_packed as nvfp4 has it; weight_scale u8 [N, K/32], powers of two
+and weight_scale, one for the tensor, for each row, group of columns or block. What the config says of activations and of the
+cache is not followed: `--activations` says how llmc computes, and the cache keeps what was computed.
 
 Reference: https://github.com/vllm-project/compressed-tensors, compressors/quantized_compressors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.checkpoint import Bytes, Tensor, quoted
-from llmc.frontend.group_quantization import CONFIG, MAX_BLOCK, MAX_GROUP, UNIT, Read, blocks, stream
-from llmc.frontend.quant._groups import group_format
+from llmc.frontend.checkpoint import Bytes, Tensor
+from llmc.frontend.compressed_tensors_config import Scheme, read_schemes
+from llmc.frontend.quant import FORMATS
+from llmc.frontend.quant._groups import NVFP4_GROUP, group_format, nvfp4_format
+from llmc.frontend.quantized import (
+    CONFIG,
+    UNIT,
+    Groups,
+    Linear,
+    Read,
+    Source,
+    block_width,
+    check_groups,
+    factor_of,
+    is_ascending,
+    order_of,
+    packed_stream,
+    with_orders,
+    write_blocks,
+    write_groups,
+)
 from llmc.frontend.safetensors import Stored
-from llmc.ir.quant import E4M3, DenseFormat, dequantize
+from llmc.frontend.scales import Over, check_scales, float8_linear, spread
+from llmc.ir.quant import BlockFormat
 
-FORMATS: Final = ("pack-quantized", "int-quantized", "float-quantized")
-MARKS: Final = {"pack-quantized": "weight_packed", "int-quantized": "weight", "float-quantized": "weight"}
-DTYPES: Final = {"pack-quantized": "I32", "int-quantized": "I8", "float-quantized": "F8_E4M3"}
-UNFOLLOWED: Final = ("kv_cache_scheme", "sparsity_config", "transform_config")
-SCALES: Final = {"F16": DenseFormat("f16", 1, 2), "BF16": DenseFormat("bf16", 30, 2), "F32": DenseFormat("f32", 0, 4)}
+DTYPES: Final = {"pack-quantized": "I32", "nvfp4-pack-quantized": "U8", "mxfp4-pack-quantized": "U8"}
+BYTES: Final = {"int": "I8", "float": "F8_E4M3"}  # where weights are not packed
+PARTS: Final = ("weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale")
+ACTIVATIONS: Final = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point")
+NAN: Final = 0x7F  # of e4m3; more is negative
 
-
-@dataclass(frozen=True)
-class Scheme:
-    """format as in FORMATS; group in columns, -1: all of a row."""
-
-    format: str
-    bits: int
-    group: int
-    symmetric: bool
+Parts = Mapping[str, Stored]
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """A quantised linear. `parts` by the last word of their names; `tensor` is what the checkpoint shows of it."""
+def read_linears(source: Source) -> dict[str, Linear]:
+    """The quantised linears by the name of their weight, factors of rows, and orders of columns.
 
-    tensor: Tensor
-    scheme: Scheme
-    parts: Mapping[str, Stored]
-
-    def assemble(self, read: Read) -> Bytes:
-        """The blocks of the weight, row after row: u8 [N * row_bytes]. Floats are as they are stored."""
-        if self.scheme.format == "float-quantized":
-            return read(self.parts["weight"])
-        n = self.tensor.shape[0]
-        mark = MARKS[self.scheme.format]
-        codes = read(self.parts[mark]).reshape(n, -1)
-        flip = np.uint8(0x80 if mark == "weight" else 0)
-        zeros = None if self.scheme.symmetric else _zeros(self.parts["weight_zero_point"], self.scheme.bits, read)
-        return blocks(self.tensor, _scales(self.parts["weight_scale"], read), zeros, lambda lo, hi: codes[lo:hi] ^ flip)
+    Raises MalformedFileError or UnsupportedModelError naming the key or the tensor.
+    """
+    schemes, stored = read_schemes(source.config), source.stored
+    found: dict[str, Linear] = {}
+    for name, mark in _find(stored):
+        scheme = schemes.of(name)
+        if scheme is None:
+            raise MalformedFileError(f"tensor {name}.{mark} is quantised, but no group of {CONFIG} config_groups has it")
+        parts = {part: stored[f"{name}.{part}"] for part in (mark, *PARTS, *ACTIVATIONS) if f"{name}.{part}" in stored}
+        found |= _understand(name, parts, scheme, source.read)
+    return with_orders(found.values(), "weight_g_idx", source.read)
 
 
-def read_scheme(config: Mapping[str, Any]) -> Scheme:
-    """What quantization_config says. Raises MalformedFileError or UnsupportedModelError naming the key."""
-    layout = config.get("format")
-    if layout not in FORMATS:
-        raise UnsupportedModelError(f"{CONFIG} format is {quoted(str(layout))}; llmc compiles {', '.join(FORMATS)}")
-    for key in UNFOLLOWED:
-        if config.get(key):
-            raise UnsupportedModelError(f"{CONFIG} {key} is set, which llmc cannot compile")
-    groups = config.get("config_groups")
-    one = next(iter(groups.values())) if isinstance(groups, dict) and len(groups) == 1 else None
-    if not isinstance(one, dict) or one.get("targets") != ["Linear"] or not isinstance(one.get("weights"), dict):
-        raise UnsupportedModelError(f"{CONFIG} config_groups is not one group whose target is Linear, which llmc cannot compile")
-    return _scheme(layout, one["weights"])
+def _find(stored: Mapping[str, Stored]) -> list[tuple[str, str]]:
+    """(module, the part that holds its codes) of the linears that are quantised."""
+    packed = [(name.removesuffix(".weight_packed"), "weight_packed") for name in stored if name.endswith(".weight_packed")]
+    both = next((name for name, _ in packed if f"{name}.weight" in stored), None)
+    if both:
+        raise MalformedFileError(f"tensors {both}.weight and {both}.weight_packed are both there")
+    codes = (name for name, t in stored.items() if name.endswith(".weight") and t.dtype in BYTES.values())
+    return packed + [(name.removesuffix(".weight"), "weight") for name in codes]
 
 
-def _scheme(layout: str, weights: Mapping[str, Any]) -> Scheme:
-    bits, kind, strategy = (weights.get(key) for key in ("num_bits", "type", "strategy"))
-    symmetric, group = weights.get("symmetric", True), weights.get("group_size")
-    if isinstance(bits, bool) or not isinstance(bits, int) or bits not in ((4, 8) if layout == "pack-quantized" else (8,)):
-        raise UnsupportedModelError(f"{CONFIG} num_bits is {bits!r:.30}, which llmc cannot compile as {layout}")
-    wanted, known = ("float", "float by channel") if layout == "float-quantized" else ("int", "int by group or channel")
-    if kind != wanted or strategy not in ("group", "channel") or not isinstance(symmetric, bool):
-        what = f"type {quoted(str(kind))}, strategy {quoted(str(strategy))}, symmetric {symmetric!r:.30}"
-        raise UnsupportedModelError(f"{CONFIG} weights have {what}; llmc compiles {known}")
-    if layout != "pack-quantized" and not (symmetric and strategy == "channel"):
-        raise UnsupportedModelError(f"{CONFIG} weights of {layout} are not symmetric by channel, which llmc cannot compile")
-    if strategy == "channel":
-        return Scheme(layout, bits, -1, symmetric)
-    if isinstance(group, bool) or not isinstance(group, int) or not 0 < group <= MAX_GROUP:
-        raise MalformedFileError(f"{CONFIG} group_size is {group!r:.30}, expected 1 to {MAX_GROUP}")
-    if group % UNIT:
-        raise UnsupportedModelError(f"{CONFIG} group_size is {group}; llmc compiles multiples of {UNIT}")
-    return Scheme(layout, bits, group, symmetric)
+def _understand(name: str, parts: Parts, s: Scheme, read: Read) -> dict[str, Linear]:
+    """One linear: its shapes agree with each other and with its scheme."""
+    mark = "weight_packed" if s.format in DTYPES else "weight"
+    wanted = [mark, "weight_scale", *(["weight_shape"] if s.format == "pack-quantized" else [])]
+    wanted += ["weight_global_scale"] if s.format.startswith("nvfp4") else []
+    wanted += [] if s.symmetric else ["weight_zero_point"]
+    missing = [part for part in wanted if part not in parts]
+    if missing:
+        raise MalformedFileError(f"tensor {name}.{missing[0]} is missing, which {s.format} needs")
+    codes, dtype = parts[mark], DTYPES.get(s.format, BYTES[s.kind])
+    if len(codes.shape) != 2 or codes.dtype != dtype or 0 in codes.shape:
+        raise MalformedFileError(f"tensor {codes.name} is {codes.dtype} {list(codes.shape)}, which is not {s.format}")
+    if s.symmetric and "weight_zero_point" in parts and read(parts["weight_zero_point"]).any():
+        raise MalformedFileError(f"tensor {name}.weight_zero_point holds other values than 0, but weights are symmetric")
+    if s.kind == "float" and mark == "weight":
+        return float8_linear(name, parts, "weight_scale", _over(s, *codes.shape))
+    if s.kind == "float":
+        return {f"{name}.weight": _float4(name, parts, s, read)}
+    return {f"{name}.weight": _integers(name, parts, s, read)}
 
 
-def find_linears(stored: Mapping[str, Stored], scheme: Scheme) -> dict[str, dict[str, Stored]]:
-    """Quantised linears: name of the module -> its parts. Raises MalformedFileError where a part is missing or too much."""
-    mark = MARKS[scheme.format]
-    dtype = DTYPES[scheme.format]
-    marked = [name for name, t in stored.items() if name.endswith(f".{mark}") and (mark != "weight" or t.dtype == dtype)]
-    wanted = [mark, "weight_scale", *(["weight_shape"] if mark != "weight" else [])]
-    wanted += [] if scheme.symmetric else ["weight_zero_point"]
-    found: dict[str, dict[str, Stored]] = {}
-    for name in (name.removesuffix(f".{mark}") for name in marked):
-        missing = [part for part in wanted if f"{name}.{part}" not in stored]
-        if missing:
-            raise MalformedFileError(f"tensor {name}.{missing[0]} is missing beside {name}.{mark}")
-        if mark != "weight" and f"{name}.weight" in stored:
-            raise MalformedFileError(f"tensors {name}.weight and {name}.{mark} are both there")
-        if f"{name}.weight_g_idx" in stored:
-            raise UnsupportedModelError(f"tensor {name}.weight_g_idx: columns in act-order, which llmc cannot compile yet")
-        found[name] = {part: stored[f"{name}.{part}"] for part in wanted}
-    return found
+def _over(s: Scheme, n: int, k: int) -> Over:
+    return Over(n if s.rows == -1 else s.rows, k if s.columns == -1 else s.columns)
 
 
-def understand(name: str, parts: Mapping[str, Stored], s: Scheme, read: Read) -> Compressed:
-    """One linear: its shapes agree with each other and with the config. Raises naming the tensor."""
-    weight = parts[MARKS[s.format]]
-    if len(weight.shape) != 2 or weight.dtype != DTYPES[s.format]:
-        raise MalformedFileError(f"tensor {weight.name} is {weight.dtype} {list(weight.shape)}, which is not {s.format}")
-    n, k = weight.shape[0], weight.shape[1] * (32 // s.bits if s.format == "pack-quantized" else 1)
-    group = k if s.group == -1 else s.group
-    if n == 0 or k == 0 or k % UNIT or k % group:
-        raise UnsupportedModelError(
-            f"tensor {weight.name}: {n} rows of {k} columns in groups of {group}, which llmc cannot compile"
-        )
-    _check(parts, s, n, k, group)
-    if "weight_shape" in parts and read(parts["weight_shape"]).view("<i8").tolist() != [n, k]:
-        raise MalformedFileError(f"tensor {name}.weight_shape is not [{n}, {k}], the shape of {weight.name}")
-    if s.format == "float-quantized":
-        scale = parts["weight_scale"].name
-        tensor = Tensor(f"{name}.weight", E4M3, (n, k), weight.file, weight.offset, weight.nbytes, scales=scale)
-        return Compressed(tensor, s, {"weight": weight})  # the scales are a tensor of their own
-    _scales(parts["weight_scale"], read)
-    fmt = group_format(s.bits, min(group & -group, MAX_BLOCK), not s.symmetric)
-    tensor = Tensor(f"{name}.weight", fmt, (n, k), weight.file, weight.offset, n * fmt.row_bytes(k))
-    return Compressed(tensor, s, parts)
+# Integers --------------------------------------------------------------------------------------------------------------
 
 
-def _check(parts: Mapping[str, Stored], s: Scheme, n: int, k: int, group: int) -> None:
-    expected: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-        "weight_scale": (tuple(SCALES), (n, k // group)),
-        "weight_shape": (("I64",), (2,)),
-        "weight_zero_point": (("I32",), (-(-n * s.bits // 32), k // group)),
-    }
-    for part in expected.keys() & parts.keys():
-        t, (dtypes, shape) = parts[part], expected[part]
-        if t.dtype not in dtypes or t.shape != shape:
-            raise MalformedFileError(
-                f"tensor {t.name} is {t.dtype} {list(t.shape)}, expected {' or '.join(dtypes)} {list(shape)}"
-            )
+def _integers(name: str, parts: Parts, s: Scheme, read: Read) -> Linear:
+    packed = s.format == "pack-quantized"
+    codes = parts["weight_packed" if packed else "weight"]
+    n, k = codes.shape
+    if packed:
+        k = _columns_of(name, parts["weight_shape"], codes, 32 // s.bits, read)
+    over = _over(s, n, k)
+    if k % UNIT or k % over.columns:
+        raise UnsupportedModelError(f"tensor {codes.name}: {k} columns in groups of {over.columns}, which llmc cannot compile")
+    check_scales(parts["weight_scale"], over, n, k)
+    if "weight_zero_point" in parts:
+        _check_zeros(parts["weight_zero_point"], s, over, n, k)
+    order = _order(parts, over, k, read)
+    fmt = group_format(s.bits, block_width(over.columns, k), not s.symmetric, factor_of(parts["weight_scale"]))
+    tensor = Tensor(f"{name}.weight", fmt, (n, k), codes.file, codes.offset, n * fmt.row_bytes(k), order)
+
+    def build(read: Read) -> Bytes:
+        stream = _words(codes, s.bits, k, read) if packed else _signed(codes, s.bits, read)
+        zeros = None if s.symmetric else _zeros(parts["weight_zero_point"], s.bits, over, n, read)
+        columns = order_of(read(parts["weight_g_idx"]).view("<i4")) if order else None
+        scales = spread(parts["weight_scale"], over, n, read)
+        return write_groups(fmt, n, k, Groups(s.bits, over.columns, scales, zeros, stream, columns))
+
+    return Linear(tensor, parts, build)
 
 
-def _scales(stored: Stored, read: Read) -> NDArray[np.float16]:
-    """Scales f16 [N, G]. Raises UnsupportedModelError where one is no f16."""
-    values = dequantize(SCALES[stored.dtype], read(stored)).reshape(stored.shape)
-    with np.errstate(over="ignore"):
-        halves = values.astype(np.float16)
-    if not np.array_equal(halves.astype(np.float32), values):
-        raise UnsupportedModelError(f"tensor {stored.name} holds a scale that no f16 equals, which llmc cannot compile yet")
-    return halves
+def _columns_of(name: str, shape: Stored, codes: Stored, per_word: int, read: Read) -> int:
+    """K, as weight_shape has it; the words hold as many codes."""
+    n, words = codes.shape
+    if (shape.dtype, shape.shape) != ("I64", (2,)):
+        raise MalformedFileError(f"tensor {name}.weight_shape is {shape.dtype} {list(shape.shape)}, expected I64 [2]")
+    rows, k = map(int, read(shape).view("<i8"))
+    if rows != n or -(-k // per_word) != words:
+        expected = f"[{n}, {(words - 1) * per_word + 1} to {words * per_word}]"
+        raise MalformedFileError(f"tensor {name}.weight_shape is not {expected}, the shape of {codes.name}, but [{rows}, {k}]")
+    return k
 
 
-def _zeros(stored: Stored, bits: int, read: Read) -> NDArray[np.uint16]:
-    """Zero points u16 [N, G], counted as the codes are."""
-    words = read(stored).view("<u4").reshape(stored.shape)
-    return stream(np.ascontiguousarray(words.T).view(np.uint8), bits).T.astype(np.uint16)
+def _order(parts: Parts, over: Over, k: int, read: Read) -> str | None:
+    """The name of the order of columns; None where they are as they were. (-1 stands where none was made.)"""
+    stored = parts.get("weight_g_idx")
+    if stored is None:
+        return None
+    if stored.dtype != "I32" or stored.shape != (k,):
+        raise MalformedFileError(f"tensor {stored.name} is {stored.dtype} {list(stored.shape)}, expected I32 [{k}]")
+    groups = read(stored).view("<i4")
+    if (groups == -1).all():
+        return None
+    check_groups(stored, groups, over.columns)
+    return None if is_ascending(groups) else stored.name
+
+
+def _words(codes: Stored, bits: int, k: int, read: Read) -> Callable[[int, int], Bytes]:
+    """Rows of packed codes as a stream without gaps."""
+    words = read(codes).view("<u4").reshape(codes.shape)
+
+    def stream(lo: int, hi: int) -> Bytes:
+        if 32 % bits == 0:
+            return words[lo:hi].view(np.uint8)[:, : k * bits // 8]
+        return packed_stream(_unpacked(words[lo:hi], bits)[:, :k], bits)
+
+    return stream
+
+
+def _unpacked(words: NDArray[np.uint32], bits: int) -> Bytes:
+    """u32 [rows, words] -> u8 [rows, words * floor(32 / bits)]."""
+    shifts = np.arange(32 // bits, dtype=np.uint32) * np.uint32(bits)
+    codes = (words[:, :, None] >> shifts & np.uint32((1 << bits) - 1)).astype(np.uint8)
+    return codes.reshape(len(words), -1)
+
+
+def _signed(codes: Stored, bits: int, read: Read) -> Callable[[int, int], Bytes]:
+    """Rows of bytes as a stream of unsigned codes. Raises MalformedFileError where a byte has more than `bits` bits."""
+    values, half = read(codes).reshape(codes.shape), 1 << (bits - 1)
+
+    def stream(lo: int, hi: int) -> Bytes:
+        raised = values[lo:hi] + np.uint8(half)
+        if bits < 8 and raised.max(initial=0) >> bits:
+            raise MalformedFileError(f"tensor {codes.name} holds codes outside {-half} to {half - 1}")
+        return packed_stream(raised, bits) if bits < 8 else raised
+
+    return stream
+
+
+def _check_zeros(stored: Stored, s: Scheme, over: Over, n: int, k: int) -> None:
+    grid = (-(-n // over.rows), k // over.columns)
+    per_word = 32 // s.bits
+    known = {"I8": grid, "I32": (-(-grid[0] // per_word), grid[1])}
+    if known.get(stored.dtype) != stored.shape and not (stored.dtype == "I8" and grid[1] == 1 and stored.shape == grid[:1]):
+        what = f"tensor {stored.name} is {stored.dtype} {list(stored.shape)}"
+        raise MalformedFileError(f"{what}, expected " + " or ".join(f"{dtype} {[*shape]}" for dtype, shape in known.items()))
+
+
+def _zeros(stored: Stored, bits: int, over: Over, n: int, read: Read) -> Bytes:
+    """Zero points u8 [N, G], counted as the codes are."""
+    rows = -(-n // over.rows)
+    if stored.dtype == "I8":
+        zeros = (read(stored) + np.uint8(1 << (bits - 1))).reshape(rows, -1)
+    else:
+        words = np.ascontiguousarray(read(stored).view("<u4").reshape(stored.shape).T)
+        zeros = _unpacked(words, bits)[:, :rows].T
+    return zeros.repeat(min(over.rows, n), axis=0)[:n]
+
+
+# Floats of 4 bits ------------------------------------------------------------------------------------------------------
+
+
+def _float4(name: str, parts: Parts, s: Scheme, read: Read) -> Linear:
+    codes, scale = parts["weight_packed"], parts["weight_scale"]
+    n, k = codes.shape[0], codes.shape[1] * 2
+    nvfp4 = s.format.startswith("nvfp4")
+    if k % UNIT:
+        raise UnsupportedModelError(f"tensor {codes.name} has {k} columns; llmc compiles multiples of {UNIT}")
+    if (scale.dtype, scale.shape) != ("F8_E4M3" if nvfp4 else "U8", (n, k // s.columns)):
+        what = f"tensor {scale.name} is {scale.dtype} {list(scale.shape)}"
+        raise MalformedFileError(f"{what}, expected {'F8_E4M3' if nvfp4 else 'U8'} [{n}, {k // s.columns}]")
+    factor = _global_scale(parts["weight_global_scale"], read) if nvfp4 else np.float32(1)
+    if nvfp4 and read(scale).max(initial=0) >= NAN:
+        raise MalformedFileError(f"tensor {scale.name} holds a scale that is negative or no number")
+    fmt = nvfp4_format(block_width(k, k)) if nvfp4 else FORMATS["mxfp4"]
+    assert isinstance(fmt, BlockFormat)
+
+    def build(read: Read) -> Bytes:
+        pairs, scales = read(codes).reshape(codes.shape), read(scale).reshape(scale.shape)
+        if not nvfp4:
+            return write_blocks(fmt, n, k, s.columns, [scales], lambda lo, hi: _halves(pairs[lo:hi]))
+        groups = fmt.weights // NVFP4_GROUP
+
+        def block(lo: int, hi: int) -> Bytes:
+            by_block = [part[lo:hi].reshape(-1, size) for part, size in ((scales, groups), (pairs, fmt.weights // 2))]
+            return np.concatenate(by_block, axis=1)
+
+        return write_blocks(fmt, n, k, k, [np.full((n, 1), factor)], block)
+
+    return Linear(Tensor(f"{name}.weight", fmt, (n, k), codes.file, codes.offset, n * fmt.row_bytes(k)), parts, build)
+
+
+def _global_scale(stored: Stored, read: Read) -> np.float32:
+    """The factor of a tensor's scales, f32."""
+    if stored.dtype != "F32" or stored.shape not in ((), (1,)):
+        raise MalformedFileError(f"tensor {stored.name} is {stored.dtype} {list(stored.shape)}, expected F32 [1]")
+    value = np.float32(read(stored).view("<f4")[0])
+    if not (np.isfinite(value) and value > 0):
+        raise MalformedFileError(f"tensor {stored.name} is {value}, expected a positive number")
+    return np.float32(np.float32(1) / value)
+
+
+def _halves(pairs: Bytes) -> Bytes:
+    """Two columns to a byte -> blocks of 32 whose low bits hold the first 16 columns: u8 [rows, K / 2], both."""
+    codes = np.stack([pairs & np.uint8(15), pairs >> np.uint8(4)], axis=2).reshape(len(pairs), -1, 2, 16)
+    halves: Bytes = codes[:, :, 0] | codes[:, :, 1] << np.uint8(4)
+    return halves.reshape(len(pairs), -1)

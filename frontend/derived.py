@@ -16,7 +16,7 @@ from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import DenseFormat, dequantize
 
 NORM: Final = re.compile(r".*norm\.weight")
-MEMBER: Final = re.compile(r"(.*\.(?:experts|norms))\.(0|[1-9][0-9]{0,4})\.(.*weight)")
+MEMBER: Final = re.compile(r"^(.*\.(?:experts|norms))\.(0|[1-9][0-9]{0,4})\.(.*weight)$")
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,13 @@ def find_stacks(tensors: Mapping[str, Tensor]) -> dict[str, Stack]:
     members: dict[str, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         if found := MEMBER.fullmatch(name):
-            members.setdefault(f"{found[1]}.{found[3]}", {})[int(found[2])] = tensor
+            members.setdefault(stack_name(name), {})[int(found[2])] = tensor
     return {name: _stack(name, experts, taken=name in tensors) for name, experts in members.items()}
+
+
+def stack_name(name: str) -> str:
+    """The name of the stack that a tensor of a single expert belongs to; of other tensors their own."""
+    return MEMBER.sub(r"\1.\3", name)
 
 
 def _stack(name: str, experts: Mapping[int, Tensor], taken: bool) -> Stack:

@@ -16,13 +16,13 @@ from typing import Any, Final
 import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend import compressed_tensors, group_quantization
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
-from llmc.frontend.compressed_tensors import Compressed
 from llmc.frontend.derived import Rewritten, Stack, find_stacks
-from llmc.frontend.group_quantization import Columns, Grouped
+from llmc.frontend.gptq import BESIDE as BESIDE_GPTQ
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
+from llmc.frontend.quantization import CACHE_SCALES, read_linears
+from llmc.frontend.quantized import Linear
 from llmc.frontend.safetensors import Shard, Stored, read_shard
 from llmc.ir.quant import Format
 
@@ -45,8 +45,6 @@ PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB
 # Computed from the config; old files store it beside the weights: frequencies, and the triangle of what a token may see.
 BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq|(.*\.)?h\.[0-9]+\.attn\.(masked_)?bias|.*\.attention\.(masked_)?bias")
 
-
-Linear = Grouped | Columns | Compressed
 
 
 class HuggingFace(Checkpoint):
@@ -141,7 +139,10 @@ def read_huggingface(folder: Path) -> HuggingFace:
     stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
     tied = config.get("tie_word_embeddings", False) is True
     stored = {name: t for name, t in stored.items() if not (tied and name.startswith("lm_head."))}
-    grouped = _linears(folder, config[QUANTIZATION], stored, shards) if config.get(QUANTIZATION) is not None else {}
+    grouped: dict[str, Linear] = {}
+    if config.get(QUANTIZATION) is not None:
+        stored = {name: t for name, t in stored.items() if not CACHE_SCALES.fullmatch(name)}
+        grouped = _linears(folder, config[QUANTIZATION], stored, shards)
     parts = {t.name for g in grouped.values() for t in g.parts.values()}
     tensors = {name: _tensor(shards[t.file], t) for name, t in stored.items() if name not in parts}
     tensors |= {name: g.tensor for name, g in grouped.items()}
@@ -152,26 +153,13 @@ def read_huggingface(folder: Path) -> HuggingFace:
 
 
 def _linears(folder: Path, quantization: Any, stored: Mapping[str, Stored], shards: Sequence[Shard]) -> dict[str, Linear]:
-    """The quantised linears by the name of their weight. Raises MalformedFileError where there is none."""
+    """The quantised linears and what belongs to them, by tensor name. Raises MalformedFileError where there is none."""
 
     def read(t: Stored) -> Bytes:
         return np.frombuffer(shards[t.file].data, np.uint8, t.nbytes, t.offset)
 
-    found: dict[str, Linear] = {}
-    if isinstance(quantization, dict) and quantization.get("quant_method") == "compressed-tensors":
-        scheme = compressed_tensors.read_scheme(quantization)
-        for name, parts in compressed_tensors.find_linears(stored, scheme).items():
-            found[f"{name}.weight"] = compressed_tensors.understand(name, parts, scheme, read)
-    else:
-        beside = folder / group_quantization.BESIDE
-        q = group_quantization.read_quantization(quantization, read_json(beside, MAX_CONFIG) if beside.exists() else {})
-        linears = group_quantization.find_linears(stored)
-        grouped = [group_quantization.understand(name, parts, q, read) for name, parts in linears.items()]
-        found |= {g.tensor.name: g for g in grouped}
-        found |= group_quantization.orders(grouped, read)
-    if not found:
-        raise MalformedFileError(f"{CONFIG}: {QUANTIZATION} is there, but no tensor is quantised")
-    return found
+    beside = folder / BESIDE_GPTQ
+    return read_linears(quantization, read_json(beside, MAX_CONFIG) if beside.exists() else {}, stored, read)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:

@@ -15,10 +15,11 @@ COLUMNS = 32
 
 @graph_pass
 def quantize_activations(graph: Graph) -> Graph:
-    """linear(x, W) -> linear(quantize(x), W) where W is in a block format; one quantize per distinct x.
+    """linear(x, W) -> linear(quantize(x), W) where W is in a block format of integers; one quantize per distinct x.
 
-    Dense weights (f32, f16, bf16) keep float32 activations, and so does an x whose columns are no multiple of 32. `experts` is
-    told to quantise inside, after it has sorted the rows. What a router reads stays float32: rounding would flip experts.
+    Floats (f32, f16, bf16, e4m3, in blocks too) keep float32 activations, and so does an x whose columns are no multiple of 32.
+    `experts` is told to quantise inside, after it has sorted the rows. What a router reads stays float32: rounding would flip
+    experts.
     Changes results: each group of 32 activations is rounded to 8 bits.
     """
     edit, uses = Edit(graph), Uses(graph)
@@ -31,7 +32,7 @@ def quantize_activations(graph: Graph) -> Graph:
             quantized[x.name] = edit.insert_before(node, "quantize", (x,), q8(*x.type.shape), f"{x.name}.q8")
         edit.replace(node, "linear", (quantized[x.name], *node.inputs[1:]), **node.attrs)
     for node in graph.of_kind("experts"):
-        gate, up, down = (isinstance(w.type.dtype, BlockFormat) for w in node.inputs[3:6])
+        gate, up, down = (_is_integral(w) for w in node.inputs[3:6])
         if down or (gate and up):
             edit.swap(node, node.with_attrs(forms=("q8" if gate and up else "f32", "q8" if down else "f32")))
     return edit.graph()
@@ -43,5 +44,9 @@ def _is_routed(users: Sequence[Node | None]) -> bool:
 
 def _takes_q8(linear: Node) -> bool:
     x, weight = linear.inputs[:2]
-    blocks = isinstance(weight.type.dtype, BlockFormat)
-    return blocks and x.type.dtype is DType.F32 and int(x.type.shape[-1]) % COLUMNS == 0
+    return _is_integral(weight) and x.type.dtype is DType.F32 and int(x.type.shape[-1]) % COLUMNS == 0
+
+
+def _is_integral(weight: Value) -> bool:
+    fmt = weight.type.dtype
+    return isinstance(fmt, BlockFormat) and fmt.integral

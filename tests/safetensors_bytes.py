@@ -7,15 +7,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-DTYPES = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int8": "I8", "uint8": "U8"}
+DTYPES = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int8": "I8", "uint8": "U8", "uint16": "BF16"}
+NO_NAMES: Mapping[str, str] = {}
 
 
-def header(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The header of tensors that lie one after the other."""
+def header(tensors: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str] = NO_NAMES) -> dict[str, Any]:
+    """The header of tensors that lie one after the other; `dtypes` has the types that numpy has not."""
     entries: dict[str, Any] = {}
     at = 0
     for name, t in tensors.items():
-        entries[name] = {"dtype": DTYPES[t.dtype.name], "shape": [*t.shape], "data_offsets": [at, at + t.nbytes]}
+        dtype = dtypes.get(name) or DTYPES[t.dtype.name]
+        entries[name] = {"dtype": dtype, "shape": [*t.shape], "data_offsets": [at, at + t.nbytes]}
         at += t.nbytes
     return entries
 
@@ -25,13 +27,15 @@ def encode(entries: dict[str, Any] | bytes, data: bytes) -> bytes:
     return len(raw).to_bytes(8, "little") + raw + data
 
 
-def safetensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    return encode(header(tensors), b"".join(t.tobytes() for t in tensors.values()))
+def safetensors(tensors: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str] = NO_NAMES) -> bytes:
+    return encode(header(tensors, dtypes), b"".join(t.tobytes() for t in tensors.values()))
 
 
-def write_directory(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Path:
+def write_directory(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str] = NO_NAMES
+) -> Path:
     """A model directory without a tokenizer."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    (folder / "model.safetensors").write_bytes(safetensors(tensors, dtypes))
     return folder

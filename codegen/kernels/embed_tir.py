@@ -53,6 +53,6 @@ def _block_row(fmt: BlockFormat, isa: Isa, p: SimpleNamespace, tile: Expr, lane:
             with loop(0, dots) as i:
                 dot = let(group * dots + i)
                 codes = rows.dot(tir.shifted(dot, -3), tir.masked(dot, DOTS - 1))
-                levels = tir.convert(four_levels(fmt, codes), "float32")
+                levels = four_levels(fmt, isa, codes)
                 weight = levels * scale if minimum is None else tir.fma(isa, levels, scale, minimum)
                 store(p.y, out + i64(block * fmt.weights + dot * _COLUMNS), weight * splat(p.scale, _COLUMNS))

@@ -51,7 +51,8 @@ class Linear:
     def __post_init__(self) -> None:
         if self.p not in WIDTHS:
             raise ValueError(f"a token tile has {WIDTHS} tokens, not {self.p}")
-        if self.acts not in ("q8", "f32") or (self.acts == "q8" and isinstance(self.format, DenseFormat)):
+        integral = not isinstance(self.format, DenseFormat) and self.format.integral
+        if self.acts not in ("q8", "f32") or (self.acts == "q8" and not integral):
             raise ValueError(f"{self.format.name} weights have no kernel for {self.acts} activations")
 
     @property

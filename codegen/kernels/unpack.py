@@ -10,8 +10,10 @@ from llmc.codegen.tir import (
     bits,
     const,
     convert,
+    dense_element,
+    dense_to_f32,
+    e4m3_to_f32,
     either,
-    f16_to_f32,
     flipped,
     fma,
     i32,
@@ -27,7 +29,7 @@ from llmc.codegen.tir import (
     shifted_right,
     splat,
 )
-from llmc.ir.quant import BlockFormat, IntCodes, Trits, Ue4m3
+from llmc.ir.quant import FACTOR_BYTES, BlockFormat, E4m3, IntCodes, Trits, Ue4m3
 from llmc.ir.tiles import DOT_BYTES, DOTS, ROWS, Plane, Planes, TileLayout
 from llmc.target import Isa
 
@@ -54,14 +56,14 @@ class Rows:
         unit = const(self.format.unit, "float32", self.lanes)
         if self.format.factor == "one":
             return unit
-        d = self._halves(0) if self.format.factor == "f16" else self._power()
+        d = self._power() if self.format.factor == "e8m0" else self._floats(0, self.format.factor)
         return d if self.format.unit == 1 else let(d * unit)
 
     def dmin(self) -> Expr:
         """f32 lanes, with the sign of the format's min."""
         kind = self.format.min
         assert kind is not None
-        value = self._halves(self.layout.dmin_at)
+        value = self.d() if kind.zero_point else self._floats(self.layout.dmin_at, "f16")
         return value if kind.sign > 0 else let(const(0.0, "float32", self.lanes) - value)
 
     def scale(self, d: Expr, group: Expr) -> Expr:
@@ -107,9 +109,11 @@ class Rows:
     def _bytes(self, at: Expr) -> Expr:
         return load(self.w, at + i64(self.first) * i64(4), 4 * self.lanes)
 
-    def _halves(self, at: int) -> Expr:
-        stored = load(self.w, self.start + i64(at) + i64(self.first) * i64(2), 2 * self.lanes)
-        return let(f16_to_f32(self.isa, bits(stored, "uint16")))
+    def _floats(self, at: int, dtype: str) -> Expr:
+        """One number of the block for each row, f32 lanes."""
+        size = FACTOR_BYTES[dtype]
+        stored = load(self.w, self.start + i64(at) + i64(self.first) * i64(size), size * self.lanes)
+        return let(dense_to_f32(self.isa, dtype, bits(stored, dense_element(dtype))))
 
     def _power(self) -> Expr:
         """2^(byte - 128), f32 lanes: the byte less one as an exponent; bytes 0 and 1 are below the smallest normal number."""
@@ -214,22 +218,26 @@ def dot_operands(fmt: BlockFormat, isa: Isa, codes: list[Expr]) -> list[Expr]:
 
 def decode(fmt: BlockFormat, isa: Isa, dot: Expr, i: int, scale: Expr, minimum: Expr | None) -> Expr:
     """Weights of column i (0..3) of a dot vector, i32 lanes from `levels_of` -> f32 lanes, with the bits of `dequantize`."""
+    byte = masked(shifted(dot, -8 * i), 0xFF)
+    if isinstance(fmt.codes, E4m3):
+        return let(e4m3_to_f32(isa, convert(byte, "uint8")) * scale)
+    level = _value(fmt.codes, byte)
     if fmt.codebook is not None or fmt.grid is not None:
         level = shifted(shifted(dot, 24 - 8 * i), -24)  # signed bytes
-    else:
-        level = _value(fmt.codes, masked(shifted(dot, -8 * i), 0xFF))
     weight = convert(level, "float32")
     return let(weight * scale) if minimum is None else let(fma(isa, weight, scale, minimum))
 
 
-def four_levels(fmt: BlockFormat, dot: Expr) -> Expr:
-    """The levels of a `Rows.dot` of one row, i32x4."""
+def four_levels(fmt: BlockFormat, isa: Isa, dot: Expr) -> Expr:
+    """The levels of a `Rows.dot` of one row, f32x4."""
+    if isinstance(fmt.codes, E4m3):
+        return e4m3_to_f32(isa, bits(dot, "uint8"))
     if fmt.codebook is not None:
         looked_up = lookup16([level & 255 for level in fmt.codebook], bits(splat(dot, _SHUFFLED), "uint8"))
-        return convert(pick(bits(looked_up, "int8"), range(4)), "int32")
+        return convert(convert(pick(bits(looked_up, "int8"), range(4)), "int32"), "float32")
     if fmt.grid is not None:
-        return convert(bits(dot, "int8"), "int32")
-    return _value(fmt.codes, convert(bits(dot, "uint8"), "int32"))
+        return convert(convert(bits(dot, "int8"), "int32"), "float32")
+    return convert(_value(fmt.codes, convert(bits(dot, "uint8"), "int32")), "float32")
 
 
 def levels_of(fmt: BlockFormat, dot: Expr) -> Expr:

@@ -6,8 +6,8 @@ A block format keeps a fixed number of weights in a fixed number of bytes, and e
 
 with `codebook[code]` instead of `code - codes.offset` where there is a codebook, or a grid whose vectors give several weights at
 once. `d` and `dmin` are f16, one per block; scale and min are small integers, one per group of weights, or absent. Some formats
-differ in a fact: how `d` is stored (`factor`), what a code steps by, a `unit` that every weight is multiplied with. Parts are the
-stored numbers, unpacked, before any arithmetic.
+differ in a fact: how `d` is stored (`factor`), what a code steps by, a `unit` that every weight is multiplied with, codes that
+are floats. Parts are the stored numbers, unpacked, before any arithmetic.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from llmc.ir.grid import Grid, Shift, Signs
 
 Bytes = NDArray[np.uint8]
 
-_STORED = {"f16": "<f2", "u8": "u1", "i8": "i1"}  # fields of whole bytes
+_STORED = {"f16": "<f2", "bf16": "<u2", "f32": "<f4", "u8": "u1", "i8": "i1"}  # fields of whole bytes
 _PACKED = {"u4": 4, "u2": 2, "u1": 1}  # fields of several values per byte
-FACTOR_BYTES = {"f16": 2, "e8m0": 1, "one": 0}  # how d is stored; e8m0 is a power of two, 2^(byte - 128)
+FACTOR_TYPES = {"f16": "<f2", "bf16": "<u2", "f32": "<f4", "e8m0": "u1"}
+FACTOR_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "one": 0}
+"""How d is stored; e8m0 is a power of two, 2^(byte - 128)."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,35 @@ class Ue4m3:
 
 
 @dataclass(frozen=True)
+class E4m3(IntCodes):
+    """Codes that are floats of 8 bits: a sign, 4 bits of exponent (bias 7), 3 of mantissa; no infinities.  arXiv:2209.05433."""
+
+    bits: int = 8
+
+    def values(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """codes of any shape -> f32, same shape."""
+        return _decode_e4m3(codes)
+
+
+@dataclass(frozen=True)
 class Min:
-    """The term added to every weight of a group: sign * dmin * code, or sign * dmin where `codes` is None."""
+    """The term added to every weight of a group: sign * dmin * code, or sign * dmin where `codes` is None.
+
+    zero_point: dmin is d itself and is not stored; the code is a zero point then.
+    """
 
     sign: int
     codes: IntCodes | None
+    zero_point: bool = False
 
     def __post_init__(self) -> None:
         if self.sign not in (-1, 1):
             raise ValueError(f"sign of a min is -1 or 1, not {self.sign}")
+
+    @property
+    def factor_bytes(self) -> int:
+        """Of dmin, stored."""
+        return 0 if self.zero_point else 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,7 @@ class Field:
     sixteen values in their low nibbles, then the next sixteen in their high nibbles; plane=1 is plain little-endian packing."""
 
     name: str
-    dtype: str  # "f16", "u8", "i8", "u4", "u2", "u1"
+    dtype: str  # "f16", "bf16", "f32", "u8", "i8", "u4", "u2", "u1"
     count: int = 1
     plane: int = 1
 
@@ -94,7 +116,7 @@ class Field:
 
     @property
     def bits(self) -> int:
-        return int(self.dtype[1:])
+        return int(self.dtype.lstrip("bfui"))
 
     @property
     def nbytes(self) -> int:
@@ -105,12 +127,12 @@ class Field:
 class Parts:
     """The numbers of some blocks, unpacked; None where the format has no such number.
 
-    codes u8 [blocks, weights] in the order of K, for a grid u16 [blocks, weights / width];  d f16 [blocks], or the u8 of e8m0;
+    codes u8 [blocks, weights] in the order of K, for a grid u16 [blocks, weights / width];  d [blocks] of FACTOR_TYPES;
     scale u8 [blocks, groups], raw codes;  dmin f16 [blocks];  min u8 [blocks, groups], raw codes;  signs u8 [blocks, count].
     """
 
     codes: Bytes | NDArray[np.uint16]
-    d: NDArray[np.float16] | Bytes | None
+    d: NDArray[Any] | None
     scale: Bytes | None = None
     dmin: NDArray[np.float16] | None = None
     min: Bytes | None = None
@@ -155,11 +177,18 @@ class BlockFormat:
             raise ValueError(f"{self.name}: a grid of {self.grid.bits} bits for {self.codes.bits}-bit codes")
         if self.signs is not None and self.grid is None:
             raise ValueError(f"{self.name}: signs belong to a grid")
+        if self.min is not None and self.min.zero_point and self.scale is not None:
+            raise ValueError(f"{self.name}: zero points belong to blocks of one group")
 
     @property
     def groups(self) -> int:
         """Groups per block."""
         return self.weights // self.group
+
+    @property
+    def integral(self) -> bool:
+        """Whether weights are integers before scaling, so that products with integers are."""
+        return not isinstance(self.codes, E4m3)
 
     @property
     def vector(self) -> int:
@@ -293,13 +322,12 @@ def dequantize(fmt: Format, raw: Bytes) -> NDArray[np.float32]:
         weights = levels(fmt, p).astype(np.float32).reshape(-1, fmt.groups, fmt.group)
         weights *= _per_group(_factor(fmt, p), p.scale, fmt.scale)[:, :, None]
         if fmt.min is not None:
-            assert p.dmin is not None
-            weights += np.float32(fmt.min.sign) * _per_group(p.dmin.astype(np.float32), p.min, fmt.min.codes)[:, :, None]
+            weights += np.float32(fmt.min.sign) * _per_group(_min_factor(fmt, p), p.min, fmt.min.codes)[:, :, None]
     return weights.reshape(-1)
 
 
-def levels(fmt: BlockFormat, parts: Parts) -> NDArray[np.int16]:
-    """The integer each weight is before scaling: i16 [blocks, weights]."""
+def levels(fmt: BlockFormat, parts: Parts) -> NDArray[Any]:
+    """The number each weight is before scaling: i16 [blocks, weights], f32 where codes are floats."""
     if fmt.codebook is not None:
         return np.array(fmt.codebook, np.int16)[parts.codes]
     if fmt.grid is None:
@@ -317,7 +345,15 @@ def _factor(fmt: BlockFormat, parts: Parts) -> NDArray[np.float32]:
         return np.full(len(parts.codes), fmt.unit, np.float32)
     if fmt.factor == "e8m0":
         return np.ldexp(np.float32(fmt.unit), parts.d.astype(np.int32) - 128)
-    return parts.d.astype(np.float32) * np.float32(fmt.unit)
+    d = _decode_bf16(parts.d) if fmt.factor == "bf16" else parts.d.astype(np.float32)
+    return d * np.float32(fmt.unit)
+
+
+def _min_factor(fmt: BlockFormat, parts: Parts) -> NDArray[np.float32]:
+    """dmin as f32 [blocks]."""
+    if parts.dmin is None:
+        return _factor(fmt, parts)
+    return parts.dmin.astype(np.float32)
 
 
 def _per_group(d: NDArray[np.float32], codes: Bytes | None, kind: IntCodes | Ue4m3 | None) -> NDArray[np.float32]:
@@ -332,9 +368,18 @@ def _decode_dense(fmt: DenseFormat, raw: Bytes) -> NDArray[np.float32]:
         raise ValueError(f"{raw.size} bytes are no whole numbers of {fmt.name}")
     flat = np.ascontiguousarray(raw).reshape(-1)
     if fmt.name == "e4m3":
-        half = (flat & np.uint8(0x80)).astype("<u2") << np.uint16(8) | (flat & np.uint8(0x7F)).astype("<u2") << np.uint16(7)
-        value = half.view("<f2").astype(np.float32) * np.float32(256)  # as f16 these bits are 2^-8 of it
-        return np.where(flat & np.uint8(0x7F) == 0x7F, np.float32(np.nan), value)
+        return _decode_e4m3(flat)
     if fmt.name == "bf16":
-        return (flat.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return _decode_bf16(flat.view("<u2"))
     return flat.view({"f32": "<f4", "f16": "<f2", "i32": "<i4"}[fmt.name]).astype(np.float32)
+
+
+def _decode_e4m3(stored: Bytes) -> NDArray[np.float32]:
+    """u8 of any shape -> f32, same shape."""
+    half = (stored & np.uint8(0x80)).astype("<u2") << np.uint16(8) | (stored & np.uint8(0x7F)).astype("<u2") << np.uint16(7)
+    value = half.view("<f2").astype(np.float32) * np.float32(256)  # as f16 these bits are 2^-8 of it
+    return np.where(stored & np.uint8(0x7F) == 0x7F, np.float32(np.nan), value)
+
+
+def _decode_bf16(stored: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -3,8 +3,8 @@
 A weight W[N, K] is stored [row tile][block of columns]. A lane of a vector is a row, so that a kernel unpacks and multiplies
 without moving data between lanes. Inside one (row tile, block), 16 * format.nbytes bytes:
 
-    d         16 x f16 (or e8m0), by row, where blocks have one
-    dmin      16 x f16, where the format has mins
+    d         16 x f16 (or bf16, f32, e8m0), by row, where blocks have one
+    dmin      16 x f16, where the format has mins with a factor of their own
     scale     one code per group and row, in planes of 16-byte vectors, where it has scale codes
     min       the same for the codes of mins
     codes     for each unit of 32 columns, 8 dot vectors of 64 bytes, in planes; or the dot vectors of the block as trits
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.ir.quant import FACTOR_BYTES, BlockFormat, Bytes, DenseFormat, Format, Parts, Trits, split, trit
+from llmc.ir.quant import FACTOR_BYTES, FACTOR_TYPES, BlockFormat, Bytes, DenseFormat, Format, Parts, Trits, split, trit
 
 ROWS = 16  # per tile
 UNIT = 32  # columns
@@ -122,7 +122,7 @@ class TileLayout:
 
     @property
     def scale_at(self) -> int:
-        return self.dmin_at + (2 * ROWS if self.format.min else 0)
+        return self.dmin_at + (self.format.min.factor_bytes * ROWS if self.format.min else 0)
 
     @property
     def min_at(self) -> int:
@@ -219,7 +219,7 @@ _FRACTION = np.array([-(-(n << 8) // 3**TRITS) for n in range(3**TRITS)], np.uin
 
 
 def _by_row(out: Bytes, at: int, values: NDArray[Any]) -> None:
-    """values f16 or u8 [16 t * blocks], by row, to bytes at.. of out [t, blocks, nbytes]."""
+    """values of FACTOR_TYPES [16 t * blocks], by row, to bytes at.. of out [t, blocks, nbytes]."""
     tiles, blocks, _ = out.shape
     stored = out[:, :, at : at + values.itemsize * ROWS].view(values.dtype)
     stored[:] = values.reshape(tiles, ROWS, blocks).transpose(0, 2, 1)
@@ -266,9 +266,9 @@ def unpack(fmt: Format, packed: Bytes, n: int, k: int) -> Parts | NDArray[Any]:
     blocks = packed.reshape(tiles, -1, layout.nbytes)
     return Parts(
         codes=_codes(blocks, layout, n),
-        d=_factors(blocks, fmt.factor, n),
+        d=None if fmt.factor == "one" else _numbers(blocks, FACTOR_TYPES[fmt.factor], 0, n),
         scale=_codes_by_row(blocks, layout.scale, layout.scale_at, n),
-        dmin=_halves(blocks, layout.dmin_at, n) if fmt.min else None,
+        dmin=_numbers(blocks, "<f2", layout.dmin_at, n) if fmt.min and not fmt.min.zero_point else None,
         min=_codes_by_row(blocks, layout.min, layout.min_at, n),
         signs=_codes_by_row(blocks, layout.signs, layout.signs_at, n),
     )
@@ -292,14 +292,9 @@ def _codes(blocks: Bytes, layout: TileLayout, n: int) -> NDArray[Any]:
     return _rows(codes.reshape(tiles, -1, DOTS, ROWS, 4).transpose(0, 3, 1, 2, 4), n, fmt.weights)
 
 
-def _factors(blocks: Bytes, factor: str, n: int) -> NDArray[np.float16] | Bytes | None:
-    if factor == "one":
-        return None
-    return _halves(blocks, 0, n) if factor == "f16" else _rows(blocks[:, :, :ROWS].transpose(0, 2, 1), n, 1).reshape(-1)
-
-
-def _halves(blocks: Bytes, at: int, n: int) -> NDArray[np.float16]:
-    values = np.ascontiguousarray(blocks[:, :, at : at + 2 * ROWS]).view("<f2")
+def _numbers(blocks: Bytes, dtype: str, at: int, n: int) -> NDArray[Any]:
+    """One number of each block of rows, from byte `at`."""
+    values = np.ascontiguousarray(blocks[:, :, at : at + ROWS * np.dtype(dtype).itemsize]).view(dtype)
     return _rows(values.transpose(0, 2, 1), n, 1).reshape(-1)
 
 

@@ -133,7 +133,7 @@ void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *c
   for (int32_t t = r.lo; t < r.hi; t++) {
     const float *from = x + (int64_t)t * ld;
     float *to = y + (int64_t)t * ld;
-    for (int32_t j = 0; j < n; j++) to[j] = from[columns[j]];
+    for (int32_t j = 0; j < n; j++) to[j] = from[(uint32_t)columns[j] < (uint32_t)n ? columns[j] : 0];
   }
 }
 

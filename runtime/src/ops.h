@@ -90,7 +90,7 @@ void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const floa
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens);
 void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens);
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count);
-/* Column j of y is column columns[j] of x: 0 <= columns[j] < n. y is not x. */
+/* Column j of y is column columns[j] of x, column 0 where that is none of its n: the indices come from a file. y is not x. */
 void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,
                           int32_t tokens);
 /* Column j of x times factors[j], then plus bias[j] unless bias is NULL. */

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from llmc.codegen.kernels.embed import Embed, reference
 from llmc.frontend.quant import FORMATS
+from llmc.frontend.quant._groups import float8_format, group_format
 from llmc.ir.tiles import pack
 from llmc.target import Isa
 from tests.codegen.weights import random_weight
 
-SPECS = [Embed(fmt) for fmt in FORMATS.values()]
+GROUPS = [group_format(4, 128, True), float8_format(128, "bf16")]  # of Hugging Face directories
+SPECS = [Embed(fmt) for fmt in (*FORMATS.values(), *GROUPS)]
 SCALES = {"mxfp4": 1, "nvfp4": 4}  # formats that begin with bytes of scales, and how many
 
 

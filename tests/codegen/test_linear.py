@@ -15,7 +15,7 @@ from llmc.codegen.kernels.activations import Quantised, quantise, sums
 from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear, reference
 from llmc.frontend.quant import FORMATS
-from llmc.frontend.quant._groups import group_format
+from llmc.frontend.quant._groups import float8_format, group_format, nvfp4_format
 from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, Format, dequantize
 from llmc.ir.tiles import pack, row_tiles
 from llmc.target import ISAS, Isa
@@ -26,11 +26,15 @@ BLOCKS = [f for f in FORMATS.values() if isinstance(f, BlockFormat)]
 REPRESENTATIVE = [Linear(FORMATS[name], "q8", p) for name in ("q4_0", "q4_k", "q6_k", "iq2_s") for p in WIDTHS] + [
     Linear(FORMATS[name], "f32", p) for name in ("f16", "q4_k") for p in WIDTHS
 ]
-GROUPS = [group_format(8, 32, True), group_format(3, 64, True), group_format(4, 128, True)]  # GPTQ's and AWQ's
+GROUPS = [
+    group_format(8, 32, True), group_format(3, 64, True), group_format(4, 128, True), group_format(5, 64, True, "bf16"),
+    group_format(7, 32, False, "f32"), nvfp4_format(32), nvfp4_format(256),
+]  # fmt: skip
+FLOATS = [float8_format(128, "bf16"), float8_format(32, "f32")]
 EVERY_FORMAT = [Linear(f, "q8", p) for f in BLOCKS for p in ((16,) if f.grid else (1, 16))] + [
     Linear(f, "f32", p) for f in (*FORMATS.values(), E4M3) for p in ((1,) if isinstance(f, BlockFormat) else (1, 16))
 ]
-OF_GROUPS = [Linear(f, acts, p) for f in GROUPS for acts, p in (("q8", 16), ("f32", 1))]
+OF_GROUPS = [Linear(f, acts, p) for f in GROUPS for acts, p in (("q8", 16), ("f32", 1))] + [Linear(f, "f32", 1) for f in FLOATS]
 SPECS = list(dict.fromkeys([*EVERY_FORMAT, *OF_GROUPS, *REPRESENTATIVE]))
 FAMILIES = [[s for s in REPRESENTATIVE if (s.format.name, s.acts) == key] for key in
             (("q4_0", "q8"), ("q4_k", "q8"), ("q6_k", "q8"), ("iq2_s", "q8"), ("f16", "f32"), ("q4_k", "f32"))]  # fmt: skip

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, Format
+from llmc.ir.quant import E4M3, BlockFormat, Bytes, DenseFormat, E4m3, Format
+
+DENSE = {"f16": DenseFormat("f16", 1, 2), "bf16": DenseFormat("bf16", 30, 2), "f32": DenseFormat("f32", 0, 4)}
 
 
 def random_weight(fmt: Format, n: int, k: int, rng: np.random.Generator) -> Bytes:
@@ -15,6 +17,8 @@ def random_weight(fmt: Format, n: int, k: int, rng: np.random.Generator) -> Byte
     if isinstance(fmt, DenseFormat):
         return dense(fmt, rng.normal(size=n * k).astype(np.float32))
     raw = rng.integers(0, 256, (n * k // fmt.weights, fmt.nbytes), dtype=np.uint8)
+    if isinstance(fmt.codes, E4m3):
+        raw[raw & 127 == 127] = 0  # but for NaN
     return with_scales(fmt, raw, lambda blocks: rng.uniform(-0.01, 0.01, blocks))
 
 
@@ -32,7 +36,7 @@ def extreme_weight(fmt: BlockFormat, n: int, k: int, byte: int) -> Bytes:
 
 
 def with_scales(fmt: BlockFormat, raw: Bytes, values: Callable[[int], NDArray[np.float64]]) -> Bytes:
-    """Replaces the f16 fields of raw u8 [blocks, nbytes] by values(blocks), and the powers of two by ones as large."""
+    """Replaces the floats among the fields of raw u8 [blocks, nbytes] by values(blocks), the powers of two by ones as large."""
     if fmt.factor == "e8m0":
         raw[:, 0] = 128 + np.floor(np.log2(np.abs(values(len(raw)))))
     if fmt.name == "iq1_m":  # its f16 lies in the top four bits of the last four words
@@ -41,7 +45,8 @@ def with_scales(fmt: BlockFormat, raw: Bytes, values: Callable[[int], NDArray[np
         words[:] = words & 0x0FFF | (halves[:, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15) << 12
     offset = 0
     for field in fmt.layout:
-        if field.dtype == "f16":
-            raw[:, offset : offset + 2] = values(len(raw)).astype("<f2").view(np.uint8).reshape(-1, 2)
+        if field.dtype in DENSE:
+            floats = dense(DENSE[field.dtype], values(len(raw)).astype(np.float32))
+            raw[:, offset : offset + field.nbytes] = floats.reshape(-1, field.nbytes)
         offset += field.nbytes
     return raw.reshape(-1)

@@ -15,7 +15,7 @@ FAMILIES = [
     "mixtral", "phi3", "qwen2", "qwen3",
 ]  # fmt: skip
 QUANTISED = [
-    "awq_b4_g128_gemm", "ct_fp8_dynamic", "ct_w4a16_asym", "ct_w8a8_int", "gptq_b2_g32_sym", "gptq_b3_g32_asym_v2",
+    "awq_b4_g128_gemm", "ct_fp8_dynamic", "ct_nvfp4a16", "ct_w4a16_asym", "ct_w8a8_int", "gptq_b2_g32_sym", "gptq_b3_g32_asym_v2",
     "gptq_b4_g128_sym", "gptq_b4_g32_asym_desc_v2", "gptq_b8_g32_sym",
 ]  # fmt: skip
 F32_MAX_ABS = 1e-3

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmc.frontend.quant import FORMATS
+from llmc.frontend.quant._groups import float8_format, group_format, nvfp4_format
 from llmc.ir.quant import BlockFormat, Bytes, DenseFormat, Format, Parts, split
 from llmc.ir.tiles import ROWS, TileLayout, pack, packed_bytes, row_tiles, unpack
 
-BLOCKS = [f for f in FORMATS.values() if isinstance(f, BlockFormat)]
+GROUPS = [group_format(4, 64, True), group_format(7, 32, True, "bf16"), float8_format(128, "f32"), nvfp4_format(64)]
+BLOCKS = [*(f for f in FORMATS.values() if isinstance(f, BlockFormat)), *GROUPS]
 DENSE = [f for f in FORMATS.values() if isinstance(f, DenseFormat)]
 
 

@@ -1,4 +1,4 @@
-"""GPTQ and AWQ linears: what is read, against a packer that goes element by element, and what is refused."""
+"""GPTQ linears: what is read, against a packer that goes element by element, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -8,35 +8,16 @@ import pytest
 from numpy.typing import NDArray
 
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
-from llmc.frontend.group_quantization import AWQ_COLUMNS, read_quantization
+from llmc.frontend.gptq import BITS, read_config
 from llmc.frontend.huggingface import HuggingFace, read_huggingface
-from llmc.frontend.quant._groups import BITS, group_format
+from llmc.frontend.quant._groups import group_format
 from llmc.ir.quant import dequantize
 from llmc.ir.tiles import pack, unpack
+from tests.frontend.packers import Codes, Tensors, bf16, gptq_words
 from tests.safetensors_bytes import write_directory
 
 N, K = 32, 768
 NAME = "model.layers.0.mlp.up_proj"
-Tensors = dict[str, NDArray[Any]]
-
-
-def stream(codes: NDArray[np.int64], bits: int) -> NDArray[np.int32]:
-    """Codes along the first axis as words, one after the other from the low bits up."""
-    words = np.zeros((len(codes) * bits // 32, *codes.shape[1:]), np.uint64)
-    for i, row in enumerate(codes.astype(np.uint64)):
-        at, shift = divmod(i * bits, 32)
-        words[at] |= row << np.uint64(shift) & np.uint64(0xFFFFFFFF)
-        if shift + bits > 32:
-            words[at + 1] |= row >> np.uint64(32 - shift)
-    return words.astype(np.uint32).view(np.int32)
-
-
-def awq_words(codes: NDArray[np.int64]) -> NDArray[np.int32]:
-    """[rows, columns] -> [rows, columns / 8]."""
-    words = np.zeros((codes.shape[0], codes.shape[1] // 8), np.uint32)
-    for i, column in enumerate(AWQ_COLUMNS):
-        words |= codes[:, column::8].astype(np.uint32) << np.uint32(4 * i)
-    return words.view(np.int32)
 
 
 def weight(bits: int, group: int, centred: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float16]]:
@@ -56,14 +37,14 @@ def gptq(bits: int = 4, group: int = 32, *, centred: bool = False, v1: bool = Fa
     """(tensors, the weight they stand for, f32 [N, K])."""
     codes, zeros, scales = weight(bits, group, centred)
     tensors = {
-        "qweight": stream(codes, bits), "scales": scales, "g_idx": (np.arange(K) // group).astype(np.int32),
-        "qzeros": np.ascontiguousarray(stream((zeros - v1).T, bits).T),
+        "qweight": gptq_words(codes, bits), "scales": scales, "g_idx": (np.arange(K) // group).astype(np.int32),
+        "qzeros": np.ascontiguousarray(gptq_words((zeros - v1).T, bits).T),
     }  # fmt: skip
     return tensors, values(codes, zeros, scales, group)
 
 
-def values(codes: NDArray[np.int64], zeros: NDArray[np.int64], scales: NDArray[np.float16], group: int) -> NDArray[np.float32]:
-    exact = (codes - zeros.repeat(group, 0)) * scales.astype(np.float64).repeat(group, 0)
+def values(codes: Codes, zeros: Codes, scales: NDArray[np.float16], group: int, k: int = K) -> NDArray[np.float32]:
+    exact = (codes - zeros.repeat(group, 0)[:k]) * scales.astype(np.float64).repeat(group, 0)[:k]
     return exact.T.astype(np.float32)
 
 
@@ -94,7 +75,7 @@ def test_columns_in_act_order_are_stored_group_by_group(tmp_path: Path, bits: in
     order = np.random.default_rng(0).permutation(K)
     codes = weight(bits, group, False)[0]  # what gptq packed
     groups = tensors["g_idx"][order]
-    tensors |= {"qweight": stream(codes[order], bits), "g_idx": groups}
+    tensors |= {"qweight": gptq_words(codes[order], bits), "g_idx": groups}
     c = directory(tmp_path / "m", tensors, quant_method="gptq", bits=bits, group_size=group, checkpoint_format="gptq_v2")
     columns = c.tensors[f"{NAME}.weight"].columns
     assert columns == f"{NAME}.g_idx" and c.tensors[columns].shape == (K,)
@@ -117,23 +98,6 @@ def test_linears_with_one_order_share_it(tmp_path: Path) -> None:
     assert sorted(c.tensors) == sorted([f"{name}.weight" for name in layers] + ["b.g_idx", "c.g_idx"])
 
 
-def test_awq_has_no_order_of_columns(tmp_path: Path) -> None:
-    codes, zeros, scales = weight(4, 32, False)
-    tensors: Tensors = {"qweight": awq_words(codes), "qzeros": awq_words(zeros), "scales": scales}
-    tensors["g_idx"] = np.arange(K, dtype=np.int32) % 24
-    with pytest.raises(MalformedFileError, match="g_idx puts columns in another order, which awq has not"):
-        directory(tmp_path / "m", tensors, quant_method="awq", bits=4, group_size=32, version="GEMM")
-
-
-@pytest.mark.parametrize("group", [32, 384, -1])
-def test_awq_is_read(tmp_path: Path, group: int) -> None:
-    wide = K if group == -1 else group
-    codes, zeros, scales = weight(4, wide, False)
-    tensors = {"qweight": awq_words(codes), "qzeros": awq_words(zeros), "scales": scales}
-    c = directory(tmp_path / "m", tensors, quant_method="awq", bits=4, group_size=group, version="GEMM")
-    np.testing.assert_allclose(read_back(c), values(codes, zeros, scales, wide), rtol=1e-6, atol=1e-5)
-
-
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("zeros", [False, True])
 def test_tiles_keep_every_bit(bits: int, zeros: bool) -> None:
@@ -150,22 +114,23 @@ def test_tiles_keep_every_bit(bits: int, zeros: bool) -> None:
 @pytest.mark.parametrize(
     ("quantization", "kind", "word"),
     [
-        ({"quant_method": "bitsandbytes"}, UnsupportedModelError, "bitsandbytes"),
         ({"quant_method": "gptq", "bits": 5, "group_size": 32}, MalformedFileError, "bits is 5"),
         ({"quant_method": "gptq", "bits": True, "group_size": 32}, MalformedFileError, "bits"),
-        ({"quant_method": "awq", "bits": 8, "group_size": 32}, MalformedFileError, "bits is 8"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 0}, MalformedFileError, "group_size"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 16}, UnsupportedModelError, "group_size is 16"),
         ({"quant_method": "gptq", "bits": 4, "group_size": "32"}, MalformedFileError, "group_size"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": {"-:x": {}}}, UnsupportedModelError, "dynamic"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "marlin"}, UnsupportedModelError, "marlin"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, UnsupportedModelError, "gemv"),
-        ([], MalformedFileError, "an array"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "bitblas"}, UnsupportedModelError, "bitblas"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "is_marlin_format": True}, UnsupportedModelError, "marlin"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": 1}, MalformedFileError, "desc_act"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": [1]}, MalformedFileError, "dynamic is an array"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": {"+:x": 1}}, MalformedFileError, "dynamic"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": {"x": {"bits": 5}}}, MalformedFileError, "bits is 5"),
     ],
 )
 def test_what_the_config_says_is_checked(quantization: Any, kind: type[LlmcError], word: str) -> None:
     with pytest.raises(kind, match=word):
-        read_quantization(quantization, {})
+        read_config(quantization, {})
 
 
 def changed(**parts: NDArray[Any] | None) -> Tensors:
@@ -208,4 +173,65 @@ def test_a_quantization_without_quantised_tensors_is_refused(tmp_path: Path) -> 
 
 def test_the_file_beside_must_agree(tmp_path: Path) -> None:
     with pytest.raises(MalformedFileError, match="quantize_config.json: bits is 8"):
-        read_quantization({"quant_method": "gptq", "bits": 4, "group_size": 32}, {"bits": 8})
+        read_config({"quant_method": "gptq", "bits": 4, "group_size": 32}, {"bits": 8})
+
+
+def modules(folder: Path, linears: dict[str, Tensors], **quantization: Any) -> HuggingFace:
+    parts = {f"{name}.{part}": t for name, tensors in linears.items() for part, t in tensors.items()}
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": {"quant_method": "gptq", **quantization}}
+    return read_huggingface(write_directory(folder, config, parts))
+
+
+def test_rules_for_single_modules_are_followed(tmp_path: Path) -> None:
+    """The first pattern that matches decides; what it does not say is as elsewhere."""
+    (eight, w8), (two, w2), (four, w4) = gptq(8, 64), gptq(2, K), gptq(4, 32)
+    dense = {"weight": np.ones((N, K), np.float16)}
+    dynamic = {
+        r"+:.*\.down_proj$": {"bits": 8, "group_size": 64},
+        r"-:.*\.gate_proj": {},
+        r"model\.layers\.1\..*": {"bits": 2, "group_size": -1},
+        r".*": {"mse": 1.0},
+    }
+    linears = {
+        "model.layers.1.mlp.down_proj": eight, "model.layers.1.mlp.up_proj": two, "model.layers.0.mlp.up_proj": four,
+        "model.layers.1.mlp.gate_proj": dense,
+    }  # fmt: skip
+    c = modules(tmp_path / "m", linears, bits=4, group_size=32, checkpoint_format="gptq_v2", dynamic=dynamic)
+    for name, expected in zip(linears, (w8, w2, w4, np.ones((N, K))), strict=True):
+        t = c.tensors[f"{name}.weight"]
+        read = dequantize(t.format, c.data(t.name)).reshape(N, K)
+        np.testing.assert_allclose(read, expected, rtol=1e-6, atol=1e-6 * 255)
+
+
+def test_a_module_left_out_by_a_rule_has_no_codes(tmp_path: Path) -> None:
+    with pytest.raises(MalformedFileError, match=r"a.qweight is there, but .* dynamic"):
+        modules(tmp_path / "m", {"a": gptq()[0]}, bits=4, group_size=32, dynamic={"-:a": {}})
+
+
+def test_act_order_needs_the_groups_of_columns(tmp_path: Path) -> None:
+    tensors = {part: t for part, t in gptq()[0].items() if part != "g_idx"}
+    with pytest.raises(MalformedFileError, match="g_idx is missing"):
+        modules(tmp_path / "m", {"a": tensors}, bits=4, group_size=32, desc_act=True)
+
+
+def test_the_last_group_may_be_short(tmp_path: Path) -> None:
+    """768 columns in groups of 512: blocks are as wide as what both groups are made of."""
+    rng = np.random.default_rng(0)
+    codes, zeros, scales = rng.integers(0, 16, (K, N)), rng.integers(1, 16, (2, N)), rng.normal(size=(2, N)).astype(np.float16)
+    tensors = {
+        "qweight": gptq_words(codes, 4), "qzeros": np.ascontiguousarray(gptq_words((zeros - 1).T, 4).T), "scales": scales,
+    }  # fmt: skip
+    c = directory(tmp_path / "m", tensors, quant_method="gptq", bits=4, group_size=512)
+    expected = values(codes, zeros, scales, 512, K)
+    np.testing.assert_allclose(read_back(c), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_scales_of_bfloat16_stay_so(tmp_path: Path) -> None:
+    tensors, expected = gptq()
+    halves = bf16(tensors["scales"].astype(np.float32))
+    folder = tmp_path / "m"
+    modules(folder, {NAME: tensors | {"scales": halves}}, bits=4, group_size=32, checkpoint_format="gptq_v2")
+    c = read_huggingface(folder)
+    ratio = (halves.astype(np.uint32) << 16).view(np.float32) / tensors["scales"].astype(np.float32)
+    np.testing.assert_allclose(read_back(c), expected * ratio.T.repeat(32, 1), rtol=1e-5, atol=1e-3)
+    assert c.tensors[f"{NAME}.weight"].format == group_format(4, 32, True, "bf16")
