@@ -46,7 +46,6 @@ PACKED: Final = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".SCB
 BUFFER: Final = re.compile(r".*\.rotary_emb\.inv_freq|(.*\.)?h\.[0-9]+\.attn\.(masked_)?bias|.*\.attention\.(masked_)?bias")
 
 
-
 class HuggingFace(Checkpoint):
     """A model directory. `config` is config.json, parsed."""
 
