@@ -33,8 +33,8 @@ SYSTEM_LIBRARIES = ("-lm", "-lpthread", "-ldl")
 MESSAGE_LINES = 12
 
 # Sources in runtime/src that do not belong into an artifact's library, and what the two other products are made of.
-_OUTSIDE = ("forward.c", "library.c", "loader.c", "main.c", "options.c")
-_PROGRAM = ("file.c", "forward.c", "loader.c", "main.c", "options.c", "status.c")
+_OUTSIDE = ("forward.c", "library.c", "loader.c", "main.c", "options.c", "report.c")
+_PROGRAM = ("file.c", "forward.c", "loader.c", "main.c", "options.c", "report.c", "status.c")
 _LOADER = ("file.c", "forward.c", "library.c", "loader.c", "memory.c", "status.c", "vocabulary.c", "tokenizer*.c",
            "pretokenize.c", "utf8.c")  # fmt: skip
 

@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* madvise */
 #define _POSIX_C_SOURCE 200809L
 #include "file.h"
 
@@ -32,6 +33,15 @@ llmc_status llmc_file_size(const char *dir, const char *name, uint64_t *size, ll
   return LLMC_OK;
 }
 
+/* Reads ahead in the background, into huge pages where the file system has them: of a file that is not in memory, both together are
+** the fastest (1B model on ext4: 436 ms; neither 2903, reading ahead alone 534); of one that is, they cost nothing. */
+static void advise(void *data, size_t size) {
+#ifdef MADV_HUGEPAGE
+  madvise(data, size, MADV_HUGEPAGE);
+#endif
+  posix_madvise(data, size, POSIX_MADV_WILLNEED);
+}
+
 llmc_status llmc_map_open(const char *dir, const char *name, llmc_map *out, llmc_error *error) {
   char path[LLMC_PATH_BYTES];
   struct stat info;
@@ -49,7 +59,7 @@ llmc_status llmc_map_open(const char *dir, const char *name, llmc_map *out, llmc
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) status = io_error("map", path, errno, error);
     else *out = (llmc_map){data, (size_t)info.st_size};
-    if (!status) posix_madvise(data, out->size, POSIX_MADV_WILLNEED); /* reads ahead in the background; costs nothing when warm */
+    if (!status) advise(data, out->size);
   }
   close(fd);
   return status;

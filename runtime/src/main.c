@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "llmc.h"
 #include "options.h"
+#include "report.h"
 #include "status.h"
 
 enum { EXIT_USAGE = 2, EXIT_MALFORMED = 4, EXIT_TARGET = 5, EXIT_DEVICE = 6 };
@@ -27,16 +27,10 @@ typedef struct program {
   int32_t *tokens;
   size_t n_tokens;
   bytes text; /* what was generated, for --json */
-  double open_ms;
+  llmc_report report;
   llmc_timings timings;
   llmc_reason reason;
 } program;
-
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static llmc_status no_memory(program *p) { return llmc_fail(&p->error, LLMC_ERR_NOMEM, "out of memory"); }
 
@@ -93,18 +87,38 @@ static llmc_status tokenize(program *p) {
 static llmc_status open_all(program *p) {
   char folder[PATH_BYTES];
   llmc_model_options model = {.struct_size = sizeof model, .isa = p->options.isa};
-  llmc_session_options session = {.struct_size = sizeof session, .context = p->options.context, .threads = p->options.threads};
+  llmc_session_options session = {.struct_size = sizeof session,
+                                  .context = p->options.context,
+                                  .threads = p->options.threads,
+                                  .profile = p->options.timings};
   llmc_status status = own_folder(p, folder);
   if (!status) status = llmc_model_open(folder, &model, &p->error, &p->model);
+  llmc_report_phase(&p->report, LLMC_PHASE_OPEN);
   if (!status) status = tokenize(p);
+  llmc_report_phase(&p->report, LLMC_PHASE_TOKENIZE);
   if (!status) status = llmc_session_open(p->model, &session, &p->error, &p->session);
+  llmc_report_phase(&p->report, LLMC_PHASE_SESSION);
   return status;
 }
 
-static int show(void *user, const llmc_piece *piece) {
-  program *p = user;
-  if (p->options.json) return !append(&p->text, piece->text, piece->size);
-  return fwrite(piece->text, 1, piece->size, stdout) != piece->size || fflush(stdout) != 0;
+static bool show(program *p, const llmc_piece *piece) {
+  if (p->options.json) return append(&p->text, piece->text, piece->size);
+  return fwrite(piece->text, 1, piece->size, stdout) == piece->size && fflush(stdout) == 0;
+}
+
+/* Pieces until the last one; LLMC_CALLER when one cannot be written. */
+static llmc_status show_all(program *p, llmc_generation *g) {
+  llmc_piece piece = {.struct_size = sizeof piece};
+  llmc_status status = LLMC_OK;
+  for (bool first = true; !status && !p->reason; first = false) {
+    status = llmc_generation_next(g, &piece);
+    if (status) break;
+    if (!show(p, &piece)) p->reason = LLMC_CALLER;
+    else p->reason = piece.reason;
+    if (first) llmc_report_first_token(&p->report, p->session);
+  }
+  llmc_generation_timings(g, &p->timings);
+  return status;
 }
 
 static llmc_status generate(program *p) {
@@ -118,7 +132,10 @@ static llmc_status generate(program *p) {
                              .n_stop = p->options.n_stop,
                              .ignore_end = p->options.ignore_end,
                              .show_special = p->options.show_special};
-  llmc_status status = llmc_generate(p->session, &o, show, p, &p->timings, &p->reason);
+  llmc_generation *g = NULL;
+  llmc_status status = llmc_generation_open(p->session, &o, &g);
+  if (!status) status = show_all(p, g);
+  llmc_generation_close(g);
   if (status) return llmc_fail(&p->error, status, "%s", llmc_session_error(p->session));
   if (p->reason == LLMC_CALLER) return llmc_fail(&p->error, LLMC_ERR_IO, "the text cannot be written");
   if (!p->options.json && isatty(STDOUT_FILENO)) putchar('\n');
@@ -161,17 +178,13 @@ static void print_document(const program *p) {
   print_string(p->text.data ? p->text.data : "", p->text.size);
   printf(", \"reason\": \"%s\", \"prompt_tokens\": %zu, \"tokens\": %zu, \"model\": ", reasons[p->reason], t->prompt_tokens, t->tokens);
   print_string(info.name, strlen(info.name));
-  printf(", \"isa\": \"%s\", \"timings\": {\"open_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f, ", info.isa, p->open_ms,
-         (double)t->prompt_ns * 1e-6, (double)t->decode_ns * 1e-6);
-  printf("\"prompt_tokens_per_second\": %.2f, \"decode_tokens_per_second\": %.2f}}\n", rate(t->prompt_tokens, t->prompt_ns),
+  printf(", \"isa\": \"%s\", \"timings\": {\"open_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f, \"first_token_ms\": %.3f, ",
+         info.isa, llmc_report_open_ms(&p->report), (double)t->prompt_ns * 1e-6, (double)t->decode_ns * 1e-6,
+         llmc_report_first_token_ms(&p->report));
+  printf("\"prompt_tokens_per_second\": %.2f, \"decode_tokens_per_second\": %.2f", rate(t->prompt_tokens, t->prompt_ns),
          rate(t->tokens ? t->tokens - 1 : 0, t->decode_ns));
-}
-
-static void print_timings(const program *p) {
-  const llmc_timings *t = &p->timings;
-  fprintf(stderr, "\nopen    %9.1f ms\nprompt  %9.1f ms, %zu tokens, %.1f tokens/s\ndecode  %9.1f ms, %zu tokens, %.1f tokens/s\n", p->open_ms,
-          (double)t->prompt_ns * 1e-6, t->prompt_tokens, rate(t->prompt_tokens, t->prompt_ns), (double)t->decode_ns * 1e-6, t->tokens,
-          rate(t->tokens ? t->tokens - 1 : 0, t->decode_ns));
+  if (p->options.timings) llmc_report_json(&p->report, p->session, t, stdout);
+  puts("}}");
 }
 
 /* The exit codes and kinds of the command line llmc. */
@@ -198,16 +211,15 @@ static int report(const program *p, llmc_status status, const char *hint) {
 }
 
 static int run(program *p, int argc, char **argv) {
-  double start = now_ms();
+  llmc_report_begin(&p->report);
   if (!llmc_options_parse(argc, argv, &p->options, &p->error)) return report(p, LLMC_ERR_ARG, "run --help lists the options");
   if (p->options.help) return fputs(llmc_usage, stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
   llmc_status status = read_prompt(p);
   if (!status) status = open_all(p);
-  p->open_ms = now_ms() - start;
   if (!status) status = generate(p);
   if (status) return report(p, status, NULL);
   if (p->options.json) print_document(p);
-  if (p->options.timings) print_timings(p);
+  if (p->options.timings) llmc_report_text(&p->report, p->session, &p->timings, stderr);
   return fflush(stdout) ? EXIT_DEVICE : EXIT_SUCCESS;
 }
 

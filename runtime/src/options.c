@@ -30,7 +30,7 @@ const char llmc_usage[] =
     "      --show-special          print control tokens\n"
     "      --ignore-end            go on after a token that ends the text\n"
     "      --json                  print one JSON document\n"
-    "      --timings               print times to standard error\n"
+    "      --timings               print where the time went, op by op, to standard error\n"
     "  -h, --help\n";
 
 typedef enum kind { TEXT, NUMBER, REAL, SEED, STOP, FLAG } kind;

@@ -54,3 +54,15 @@ def test_greedy_decoding_from_python_follows_the_logits(artifact: Path) -> None:
     text = model.tokenizer.detokenize(ids).decode()
     native = run(artifact, "-p", PROMPT, "-n", "8", "--temperature", "0").stdout
     assert text.removeprefix(PROMPT).strip() in native
+
+
+def test_timings_say_where_the_time_went(artifact: Path) -> None:
+    done = run(artifact, "-p", PROMPT, "-n", "4", "--timings", "--json")
+    timings = json.loads(done.stdout)["timings"]
+    assert [*timings["phases_ms"]] == ["load", "open", "tokenize", "session", "first_token"]
+    assert timings["first_token_ms"] == pytest.approx(sum(timings["phases_ms"].values()), abs=0.01)
+    work = {op["name"]: op["prompt_work_ms"] + op["token_work_ms"] for op in timings["ops"]}
+    assert work["linear logits"] > 0 and "attention mixed" in work
+    assert sum(op["prompt_work_ms"] for op in timings["ops"]) > 0
+    lines = [line.split() for line in done.stderr.splitlines()]
+    assert {"together", "prompt", "decode", "linear"} <= {words[0] for words in lines if words}
