@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llmc.codegen.requantize import Changes, requantized
 from llmc.ir.graph import Graph, Value
 from llmc.ir.quant import dequantize
 from llmc.ir.tiles import pack, packed_bytes
@@ -119,12 +120,15 @@ def write(
     read: Read,
     release: Callable[[str], None],
     progress: Callable[[int], None],
-) -> str:
-    """Writes the file tensor by tensor; memory is bounded by a few row tiles. Returns its SHA-256, hexadecimal.
+    stored: Callable[[str], Format],
+) -> tuple[str, Changes]:
+    """Writes the file tensor by tensor; memory is bounded by a few row tiles. Returns its SHA-256, hexadecimal, and what weights
+    lost that the checkpoint has in another format.
 
-    header: the 64 bytes at the front. read gives a tensor's stored bytes in pieces of whole matrices, release says they are done
-    with; progress hears how many bytes are written.
+    header: the 64 bytes at the front. read gives a tensor's stored bytes in pieces of whole matrices, `stored` their format,
+    release says they are done with; progress hears how many bytes are written.
     """
+    changes = Changes()
     with path.open("wb", buffering=0) as raw:
         out = Pieces(raw)
         out.put(header)
@@ -132,13 +136,14 @@ def write(
         for region in file.regions:
             out.put(bytes(region.offset - at))
             for piece in read(region.tensor):
-                for chunk in _pack(region, _stored(region, piece)):
+                source = stored(region.tensor)
+                for chunk in _pack(region, source, _stored(region, source, piece), changes):
                     out.put(chunk.data)
             release(region.tensor)
             at = region.offset + region.nbytes
             progress(at)
         out.put(bytes(file.size - at))
-        return out.finish()
+        return out.finish(), changes
 
 
 class Sink(Protocol):
@@ -180,23 +185,26 @@ class Pieces:
         self.filled = 0
 
 
-def _stored(region: Region, raw: Bytes) -> Bytes:
+def _stored(region: Region, source: Format, raw: Bytes) -> Bytes:
     """The bytes of the region's rows, of those of the whole tensor."""
     if region.rows is None:
         return raw
-    per_row = region.format.row_bytes(math.prod(region.shape[1:]))
+    per_row = source.row_bytes(math.prod(region.shape[1:]))
     return raw[region.rows[0] * per_row : region.rows[1] * per_row]
 
 
-def _pack(region: Region, raw: Bytes) -> Iterator[Bytes]:
+def _pack(region: Region, source: Format, raw: Bytes, changes: Changes) -> Iterator[Bytes]:
     if region.layout in ELEMENTS:
         rows, columns = _rows(region.shape, region.layout)
-        elements = raw.view("<i4") if region.layout == "indices" else dequantize(region.format, raw)
+        elements = raw.view("<i4") if region.layout == "indices" else dequantize(source, raw)
         by_row = elements.reshape(columns, rows).T if region.layout == "columns" else elements.reshape(-1, columns)
         vectors = np.zeros((len(by_row), _align(columns, 16)), ELEMENTS[region.layout])
         vectors[:, :columns] = by_row
         yield vectors.reshape(-1).view(np.uint8)
     else:
         n, k = region.shape[-2:]
-        for matrix in raw.reshape(-1, n * region.format.row_bytes(k)):  # experts one after the other
-            yield from pack(region.format, matrix, n, k)
+        for matrix in raw.reshape(-1, n * source.row_bytes(k)):  # experts one after the other
+            if source == region.format:
+                yield from pack(region.format, matrix, n, k)
+            else:
+                yield from requantized(region.tensor, source, region.format, matrix, n, k, changes)

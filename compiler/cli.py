@@ -35,14 +35,15 @@ def commands() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; MODEL.llmc when left out.")
 @click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True, help="See llmc targets.")
 @click.option("--activations", type=click.Choice(["int8", "f32"]), default="int8", show_default=True, help="f32 is exact.")
+@click.option("--weights", help="Store matrices in this format: f16, q8_0, q4_k ...; as in the checkpoint when left out.")
 @click.option("--cc", help="C compiler and linker in place of ziglang's.")
 @click.option("--pre", help="Pre-tokenizer, where the file names none that llmc knows.")
 @json_option
 @quiet_option
 @verbose_option
 def compile_command(
-    model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, cc: str | None, pre: str | None,
-    as_json: bool, quiet: bool, verbose: bool,
+    model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, weights: str | None, cc: str | None,
+    pre: str | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL, a GGUF file or a Hugging Face directory, into an artifact."""
     from llmc import progress
@@ -50,11 +51,13 @@ def compile_command(
     name = model.resolve().name if model.name in ("", "..") else model.name if model.is_dir() else model.stem
     out, begun = output or Path(f"{name}.llmc"), time.monotonic()
     with progress.shown(quiet=quiet, verbose=verbose) as report:
-        result = llmc.compile(model, out, targets=targets, activations=activations, cc=cc, pre=pre, progress=report)
+        options: dict[str, Any] = {"activations": activations, "weights": weights, "cc": cc, "pre": pre}
+        result = llmc.compile(model, out, targets=targets, progress=report, **options)
     sizes = {"weights_bytes": result.weights_bytes, "code_bytes": result.code_bytes}
     document = {**asdict(result), "path": str(result.path), **sizes, "total_seconds": round(time.monotonic() - begun, 3)}
     size = f"{result.weights_bytes / 1e6:.1f} MB of weights, {result.code_bytes / 1e6:.2f} MB of code"
-    _print(document, as_json, f"{out}: {size}, {document['total_seconds']:.1f} s")
+    lost = f", weights as {weights}: relative error {result.requantized['relative_error']:.3g}" if result.requantized else ""
+    _print(document, as_json, f"{out}: {size}{lost}, {document['total_seconds']:.1f} s")
 
 
 @commands.command("run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

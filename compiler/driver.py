@@ -14,16 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmc import artifact, manifest, target
 from llmc.artifact import File
-from llmc.codegen import link, weights
+from llmc.codegen import link
+from llmc.codegen import weights as weights_file
 from llmc.codegen.build import build_objects
 from llmc.codegen.emit import Facts, emit
 from llmc.codegen.lower import Plan, lower
+from llmc.codegen.requantize import Changes
 from llmc.errors import UsageError
 from llmc.frontend.load import STEP_TOKENS, Model, open_model
 from llmc.passes.pipeline import optimize
+from llmc.requantization import formats_for, report
 from llmc.target import Target
 from llmc.toolchain import Toolchain
 
@@ -34,7 +38,8 @@ KV_DTYPE = {"int8": "f16", "f32": "f32"}
 
 @dataclass(frozen=True)
 class CompileResult:
-    """What a compile made. Sizes in bytes; `seconds` by phase; `kernel_calls` in one step."""
+    """What a compile made. Sizes in bytes; `seconds` by phase; `kernel_calls` in one step. `requantized` is what storing weights
+    in another format changed (requantization.py), None where that was not asked for."""
 
     path: Path
     target: str
@@ -42,6 +47,7 @@ class CompileResult:
     kernels: int
     kernel_calls: int
     arena: int
+    requantized: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -59,6 +65,7 @@ def compile(
     *,
     targets: Sequence[str],
     activations: str = "int8",
+    weights: str | None = None,
     kv: str | None = None,
     cc: str | None = None,
     pre: str | None = None,
@@ -66,25 +73,26 @@ def compile(
 ) -> CompileResult:
     """Compiles the checkpoint `source` into the artifact directory `out`.
 
-    activations: "int8" or "f32" (exact arithmetic). kv: stored type of keys and values; None is f16 beside int8, f32 beside f32.
+    activations: "int8" or "f32" (exact arithmetic). weights: the format to store matrices in (requantization.py); None keeps the
+    checkpoint's. kv: stored type of keys and values; None is f16 beside int8, f32 beside f32.
     Raises the errors of llmc.errors; on any of them `out` is as it was before.
     """
     if activations not in ACTIVATIONS:
         raise UsageError(f"unknown activations {activations!r}", hint="int8 or f32")
-    wanted = target.parse_all(targets)
+    wanted, formats = target.parse_all(targets), formats_for(weights) if weights else None
     clock = _Clock(progress)
     with clock.phase("reading"):
         model = open_model(source, pre=pre)
     with clock.phase("optimizing"):
-        plan = lower(optimize(model.graph, activations, kv or KV_DTYPE[activations]))
+        plan = lower(optimize(model.graph, activations, kv or KV_DTYPE[activations], formats))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         folder = Path(beside) / out.name
         folder.mkdir()
-        _Build(model, plan, wanted, Toolchain.find(cc), folder, clock).run(activations)
+        lost = _Build(model, plan, wanted, Toolchain.find(cc), folder, clock).run(activations, weights)
         artifact.publish(folder, out)
     files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
-    return CompileResult(out, wanted.name, files, len(plan.specs), plan.calls, plan.arena, clock.seconds)
+    return CompileResult(out, wanted.name, files, len(plan.specs), plan.calls, plan.arena, lost, clock.seconds)
 
 
 class _Clock:
@@ -114,13 +122,14 @@ class _Build:
     folder: Path
     clock: _Clock
 
-    def run(self, activations: str) -> None:
+    def run(self, activations: str, asked: str | None) -> dict[str, Any] | None:
+        """Writes every file. `asked`: the format weights are stored in; what that changed is returned."""
         with self.clock.phase("hashing"):
             source = self.model.checkpoint.sha256()
         identity = self.plan.weights.identity(source)
         with ThreadPoolExecutor(1) as pool:  # kernels are built by processes of their own: this thread packs meanwhile
             kernels = pool.submit(self._kernels)
-            weights_sha = self._weights(identity)
+            weights_sha, changes = self._weights(identity)
             objects = kernels.result()
         tokenizer = artifact.write_vocabulary(self.folder, self.model.tokenizer)
         facts = self._facts(File(artifact.WEIGHTS_NAME, self.plan.weights.size, identity), tokenizer)
@@ -131,19 +140,22 @@ class _Build:
         for name in (artifact.PLATFORM_LIBRARY, artifact.PROGRAM_NAME):
             artifact.make_executable(self.folder / name)
         described = manifest.describe(self.model, self.plan, self.target, source, activations)
+        lost = report(asked, changes) if asked else None
+        described |= {"requantized": lost} if lost else {}
         artifact.write_manifest(self.folder, described, known={artifact.WEIGHTS_NAME: weights_sha})
+        return lost
 
     def _kernels(self) -> list[Path]:
         with self.clock.phase("building kernels"):
             return [path for isa in self.target.isas for path in build_objects(self.plan.specs, isa)]
 
-    def _weights(self, identity: bytes) -> str:
+    def _weights(self, identity: bytes) -> tuple[str, Changes]:
         file, checkpoint = self.plan.weights, self.model.checkpoint
         header = artifact.weights_header(file.size, identity)
         with self.clock.phase("packing weights"):
-            return weights.write(
+            return weights_file.write(
                 file, self.folder / artifact.WEIGHTS_NAME, header, checkpoint.pieces, checkpoint.release,
-                lambda done: self.clock.report("packing weights", done, file.size),
+                lambda done: self.clock.report("packing weights", done, file.size), lambda name: checkpoint.tensors[name].format,
             )  # fmt: skip
 
     def _facts(self, weights_file: File, tokenizer: File) -> Facts:

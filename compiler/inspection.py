@@ -134,6 +134,8 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     lines += [f"  {f['format']:<8} {f['tensors']:>5} tensors  {_size(f['bytes']):>10}" for f in result["formats"]]
     if result["kind"] == "artifact":
         lines.append(f"compiled for {', '.join(result['isas'])}; {result['activations']} activations")
+        if lost := result.get("requantized"):
+            lines.append(f"weights stored as {lost['weights']}: relative error {lost['relative_error']:.3g}")
         lines.append(f"promise: {result['promise']}")
         lines += [f"  {name:<24} {_size(file['size']):>10}" for name, file in result["files"].items()]
     if result["memory"]:

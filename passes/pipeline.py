@@ -22,6 +22,7 @@ from llmc.passes.fuse_softcap import fuse_softcap
 from llmc.passes.hoist_take_rows import hoist_take_rows
 from llmc.passes.plan_memory import plan_memory
 from llmc.passes.quantize_activations import quantize_activations
+from llmc.passes.requantize_weights import Formats, requantize_weights
 
 # What a compiler would do to any graph: less to look at for everything below.
 SIMPLIFY = [fold_constants, eliminate_dead]
@@ -43,18 +44,20 @@ FUSE = [fuse_gate_up, fuse_qkv, fuse_add_rms_norm, fuse_quantize, fuse_rope_kv_a
 STORE = [eliminate_dead, choose_layout, plan_memory]
 
 
-def pipeline(activations: str = "int8", kv_dtype: str | None = None) -> list[Pass]:
+def pipeline(activations: str = "int8", kv_dtype: str | None = None, formats: Formats | None = None) -> list[Pass]:
     """The passes of a compile.
 
     activations  "int8" quantises them before products with block formats, "f32" computes exactly
     kv_dtype     how keys and values are stored, "f16" or "f32"; None takes f16 with int8 activations and f32 with exact ones
+    formats      to store matrices in; None keeps those of the checkpoint
     """
     assert activations in ("int8", "f32"), activations
     int8 = activations == "int8"
     cache = choose_cache_dtype.bind(dtype=kv_dtype or ("f16" if int8 else "f32"))
-    return [*SIMPLIFY, *RAISE, *NARROW, *(QUANTIZE if int8 else ()), cache, *FUSE, *STORE]
+    store = [requantize_weights.bind(formats=formats)] if formats else []  # what is quantised below depends on it
+    return [*SIMPLIFY, *RAISE, *NARROW, *store, *(QUANTIZE if int8 else ()), cache, *FUSE, *STORE]
 
 
-def optimize(graph: Graph, activations: str = "int8", kv_dtype: str | None = None) -> Graph:
+def optimize(graph: Graph, activations: str = "int8", kv_dtype: str | None = None, formats: Formats | None = None) -> Graph:
     """The graph codegen lowers: fused, with a layout for every weight and a place for every value."""
-    return run(pipeline(activations, kv_dtype), graph)
+    return run(pipeline(activations, kv_dtype, formats), graph)

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from llmc.ir.graph import Graph, Node
 from llmc.ir.ops import CATALOGUE
-from llmc.ir.quant import dequantize
-from llmc.ir.types import Format
+from llmc.ir.quant import DenseFormat, dequantize, values_of
+from llmc.ir.quantize import encode, quantize
+from llmc.ir.types import DType, Format
 
 Array = npt.NDArray[Any]
+F32 = DenseFormat("f32", 0, 4)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class WeightData:
         """Rows [lo, hi)."""
         per_row = len(self.raw) // self.shape[0]
         return WeightData(self.format, self.raw[lo * per_row : hi * per_row], (hi - lo, *self.shape[1:]))
+
+    def stored_as(self, fmt: Format | DType) -> WeightData:
+        """What it is once stored in another format."""
+        if fmt == self.format or isinstance(fmt, DType):
+            return self
+        values = dequantize(self.format, self.raw)
+        if isinstance(fmt, DenseFormat):
+            return WeightData(fmt, encode(fmt, values), self.shape)
+        return WeightData(F32, values_of(fmt, quantize(fmt, values)).view(np.uint8), self.shape)
 
     def array(self) -> Array:
         return dequantize(self.format, self.raw).reshape(self.shape)
@@ -84,6 +95,7 @@ def _source(node: Node, inputs: Mapping[str, Any], weight: Callable[[str], Weigh
     if node.op == "weight":
         data = weight(node.attrs["tensor"])
         data = data.part(*node.attrs["rows"]) if "rows" in node.attrs else data
+        data = data.stored_as(node.output.type.dtype)
         # a vector (norm weight, bias) is plain numbers wherever it is used; a matrix keeps its format
         return (data.array() if len(data.shape) == 1 else data,)
     return (node.data,)

@@ -316,9 +316,12 @@ def dequantize(fmt: Format, raw: Bytes) -> NDArray[np.float32]:
     Raises ValueError if `raw` is not a whole number of blocks.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # a file may hold infinities and NaN: they go where arithmetic takes them
-        if isinstance(fmt, DenseFormat):
-            return _decode_dense(fmt, raw)
-        p = split(fmt, raw)
+        return _decode_dense(fmt, raw) if isinstance(fmt, DenseFormat) else values_of(fmt, split(fmt, raw))
+
+
+def values_of(fmt: BlockFormat, p: Parts) -> NDArray[np.float32]:
+    """What the parts of blocks stand for: f32 [weights]."""
+    with np.errstate(over="ignore", invalid="ignore"):
         weights = levels(fmt, p).astype(np.float32).reshape(-1, fmt.groups, fmt.group)
         weights *= _per_group(_factor(fmt, p), p.scale, fmt.scale)[:, :, None]
         if fmt.min is not None:

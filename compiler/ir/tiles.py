@@ -19,7 +19,7 @@ Dense formats are stored [row tile][column][16 rows]. Rows are padded to 16 with
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -162,10 +162,22 @@ def pack(fmt: Format, raw: Bytes, n: int, k: int) -> Iterator[Bytes]:
         short = -len(rows) % ROWS
         if short:
             rows = np.concatenate([rows, np.zeros((short, width), np.uint8)])
-        yield _pack_dense(fmt, rows) if isinstance(fmt, DenseFormat) else _pack_blocks(TileLayout(fmt), rows)
+        yield pack_dense(fmt, rows) if isinstance(fmt, DenseFormat) else _pack_blocks(TileLayout(fmt), rows)
 
 
-def _pack_dense(fmt: DenseFormat, rows: Bytes) -> Bytes:
+def pack_parts(fmt: BlockFormat, parts: Parts, n: int, k: int) -> Bytes:
+    """The tiles of W[n, k] from its parts, row after row: u8, flat. Rows that fill the last tile have a factor of zero."""
+    short = -n % ROWS * (k // fmt.weights)
+    if short:
+        parts = Parts(*(_padded(getattr(parts, f.name), short) for f in fields(parts)))
+    return _pack(TileLayout(fmt), parts, row_tiles(n), k // fmt.weights)
+
+
+def _padded(part: NDArray[Any] | None, blocks: int) -> Any:
+    return None if part is None else np.concatenate([part, np.zeros((blocks, *part.shape[1:]), part.dtype)])
+
+
+def pack_dense(fmt: DenseFormat, rows: Bytes) -> Bytes:
     """rows u8 [16 t, k * nbytes] -> u8, flat."""
     elements = np.ascontiguousarray(rows).view(f"u{fmt.nbytes}").reshape(len(rows) // ROWS, ROWS, -1)
     return np.ascontiguousarray(elements.transpose(0, 2, 1)).view(np.uint8).reshape(-1)
@@ -173,9 +185,13 @@ def _pack_dense(fmt: DenseFormat, rows: Bytes) -> Bytes:
 
 def _pack_blocks(layout: TileLayout, rows: Bytes) -> Bytes:
     """rows u8 [16 t, blocks * nbytes] -> u8, flat."""
+    parts = split(layout.format, np.ascontiguousarray(rows))
+    return _pack(layout, parts, len(rows) // ROWS, rows.shape[1] // layout.format.nbytes)
+
+
+def _pack(layout: TileLayout, parts: Parts, tiles: int, blocks: int) -> Bytes:
+    """parts of `blocks` blocks of each row -> u8, flat."""
     fmt = layout.format
-    parts = split(fmt, np.ascontiguousarray(rows))
-    tiles, blocks = len(rows) // ROWS, rows.shape[1] // fmt.nbytes
     out = np.empty((tiles, blocks, layout.nbytes), np.uint8)
     if parts.d is not None:
         _by_row(out, 0, parts.d)
