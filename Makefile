@@ -1,21 +1,22 @@
 # Every stage is a target here, and CI only calls them. A fresh machine needs python3.11, make and gcc; the rest goes into .venv.
 #
 #   make demo     compile the bundled model and generate text         make check    ruff, mypy
-#   make test     every test this machine can run                     make bench    a synthetic 1B model: compile, measure, print JSON
+#   make test     every test this machine can run                     make bench    measure beside peers and limits; BENCH="--pairs 9"
 #   make test-pure  the quick tests, without TVM or a C compiler      make golden   rewrite golden files
 #   make wheel    build the wheel, install it elsewhere, use it      make clean    remove what was built, not .venv
 #   make test-qemu  the portable artifact as older processors (apt)   make readme   rewrite the README's table of what is supported
+#   make peers    build the peers that make bench measures beside llmc, for this processor
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PY := $(BIN)/python
 DEMO := build/demo.llmc
 MODEL := examples/pydocs-q4_k_m.gguf
-BENCH_MODEL ?= llama-1b
-BENCH_KIND ?= q4_k_m
+BENCH ?=
+PEERS := build/peers
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-pure test-qemu check types wheel bench golden readme clean
+.PHONY: demo test test-pure test-qemu check types wheel bench peers golden readme clean
 
 $(PY):
 	$(PYTHON) -m venv .venv
@@ -61,8 +62,18 @@ wheel: .venv/.user
 	cd build/wheel && venv/bin/llmc compile $(CURDIR)/$(MODEL) --target cpu:native -o demo.llmc
 	cd build/wheel && venv/bin/llmc run demo.llmc -p "The following example shows how to" -n 16
 
-bench: .venv/.dev
-	$(PY) -m benchmarks.bench $(BENCH_MODEL) $(BENCH_KIND)
+.venv/.bench: .venv/.dev
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@ .venv/.dev .venv/.user
+
+bench: .venv/.bench
+	$(PY) -m benchmarks.run $(BENCH)
+
+# About a quarter of an hour: llama.cpp is compiled for this processor. gcc_amx.h repairs what older gcc would make of it.
+peers:
+	$(PYTHON) -m venv $(PEERS)
+	CMAKE_ARGS='-DGGML_NATIVE=ON -DCMAKE_CXX_FLAGS="-include $(CURDIR)/benchmarks/peers/gcc_amx.h"' \
+	  $(PEERS)/bin/pip install --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36 ctranslate2==4.8.5
 
 golden: .venv/.dev
 	$(PY) -m pytest tests/ir tests/passes tests/codegen --bless

@@ -1,0 +1,75 @@
+"""Workers that answer lines, and processes that run once."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.process import CommandError, run
+from benchmarks.worker import Worker, WorkerError
+
+ECHO = """
+import sys
+print('ready {"version": "7"}', flush=True)
+for line in sys.stdin:
+    if line == "fall\\n":
+        sys.exit("the last line")
+    print(len(line), flush=True)
+"""
+
+
+def script(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def stopped(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def test_a_worker_says_what_it_is_and_answers() -> None:
+    with Worker(script(ECHO)) as worker:
+        assert worker.about == {"version": "7"}
+        assert [worker.ask("abc"), worker.ask("")] == [4.0, 1.0]
+
+
+def test_a_worker_rests_unless_it_is_asked() -> None:
+    with Worker(script(ECHO)) as worker:
+        worker.ask("abc")
+        until = time.monotonic() + 5
+        while not stopped(worker.process.pid) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert stopped(worker.process.pid)
+    assert worker.process.returncode == -signal.SIGKILL
+
+
+def test_a_worker_that_ends_is_an_error_with_its_last_words() -> None:
+    with Worker(script(ECHO)) as worker, pytest.raises(WorkerError, match="exit status 1; its last words: the last line"):
+        worker.ask("fall")
+
+
+def test_a_worker_that_crashes_before_it_is_ready_is_named_by_its_signal() -> None:
+    with pytest.raises(WorkerError, match="SIGSEGV"):
+        Worker(script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+
+
+def test_the_first_output_comes_before_the_end() -> None:
+    done = run(script("import time; print('a', flush=True); time.sleep(0.3); print('b')"))
+    assert done.output == b"a\nb\n" and done.first_output + 0.25 < done.seconds
+
+
+def test_peak_memory_is_that_of_the_process() -> None:
+    peak = run(script("x = b'1' * (600 << 20)")).peak_bytes  # more than this process, below which nothing is seen
+    assert 600 << 20 < peak < 650 << 20
+
+
+def test_a_process_can_be_held_on_one_processor() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    assert run(script("import os; print(os.sched_getaffinity(0))"), cpus={cpu}).output == f"{{{cpu}}}\n".encode()
+
+
+def test_a_command_that_fails_says_why() -> None:
+    with pytest.raises(CommandError, match="exit status 3: out of luck"):
+        run(script("import sys; print('out of luck', file=sys.stderr); sys.exit(3)"))
