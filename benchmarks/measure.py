@@ -122,11 +122,24 @@ class Bench:
                 if not engine:
                     self._probe(q, result)
                     continue
-                worker = self._workers[engine, result.ways[engine]]
-                if q.warm_up:
-                    worker.ask(q.warm_up)
-                result.seconds.setdefault(engine, []).append(worker.ask(q.ask))
+                if engine in result.ways:
+                    self._answer(q, engine, result)
         return result
+
+    def _answer(self, q: Question, engine: str, result: Measured) -> None:
+        """Adds the seconds of one engine. A peer that fails is out of this question; when llmc does, WorkerError."""
+        worker = self._workers[engine, result.ways[engine]]
+        try:
+            if q.warm_up:
+                worker.ask(q.warm_up)
+            result.seconds.setdefault(engine, []).append(worker.ask(q.ask))
+        except WorkerError as error:
+            self._workers.pop((engine, result.ways[engine])).close()
+            if engine == LLMC:
+                raise
+            result.failed[engine] = str(error)
+            result.seconds.pop(engine, None)
+            del result.ways[engine]
 
 
 def start(who: Engines, model: Model, threads: int, count: int) -> Measured:

@@ -41,6 +41,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--kind", choices=[*KINDS], help="this format only")
     parser.add_argument("--threads", type=int, help="this many only")
     parser.add_argument("--only", default="", metavar="TEXT", help="what has TEXT in its name: decode, start...")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no other question after so long")
     parser.add_argument("--target", default="cpu:native")
     parser.add_argument("--keep", action="store_true", help="use artifacts that are there; do not measure compiling")
     parser.add_argument("--llama-cpp", default=python, metavar="PYTHON", help="an interpreter that has llama-cpp-python")
@@ -84,16 +85,23 @@ def measure_case(case: Case, who: Engines, o: argparse.Namespace, document: dict
     def keep(measured: measure.Measured) -> None:
         row = report.result(measured, str(case.model), case.threads)
         document["results"].append(row)
+        _save(o.out, document)
         ratios = ", ".join(f"{report.quartiles(q)} of {peer}" for peer, q in row["llmc_over"].items())
         say(f"{name}, {row['name']}: {row['tokens_per_second'].get('llmc', {}).get('median', 0):.1f}/s, {ratios}")
 
     if case.start:
-        keep(measure.start(who, case.model, case.threads, o.pairs))
-        if not o.only or o.only in "memory":
+        try:
+            keep(measure.start(who, case.model, case.threads, o.pairs))
+        except CommandError as error:
+            document["errors"].append(f"failed: {name}, start to first token: {error}")
+        if o.only in "memory":
             entry = {**_least_memory(case), "engines": measure.memory(who, case.model, case.threads)}
             document["memory"][name] = entry
     with Bench(who, case.model, case.threads, say) as bench:
         for question in case.questions:
+            if time.time() - _BEGUN > 60 * o.minutes:
+                document["errors"].append(f"not measured: {name}, {question.name}: --minutes {o.minutes:g} are over")
+                continue
             try:
                 keep(bench.ask(question, o.pairs))
             except WorkerError as error:
