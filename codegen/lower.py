@@ -32,21 +32,26 @@ from llmc.ir.storage import TILE, align, q8_storage, scratch_types
 from llmc.ir.tiles import packed_bytes
 from llmc.ir.types import DType, Format, TensorType, q8
 
+PAGED = {"kv_append": 2, "rope_kv_append": 2, "latent_append": 1}
+"""Ops that append to the paged cache, and what they append for each head: a key and a value, or one vector for both."""
+
 
 @dataclass(frozen=True)
 class Cache:
     """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type.
 
-    layers: those that append to it; the others of a hybrid model have a state."""
+    layers: those that append to it; the others of a hybrid model have a state. parts: vectors of a head and position: a key and
+    a value, or 1 where the value is the front of the key (latents)."""
 
     layers: int
     kv_heads: int
     head_dim: int
     dtype: str
+    parts: int = 2
 
     @property
     def layer_bytes(self) -> int:
-        return 2 * self.kv_heads * self.head_dim * PAGE_TOKENS * DTYPES[self.dtype].itemsize
+        return self.parts * self.kv_heads * self.head_dim * PAGE_TOKENS * DTYPES[self.dtype].itemsize
 
     @property
     def page_bytes(self) -> int:
@@ -160,7 +165,7 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.plan = Plan(place(graph), _cache(graph), States.of(graph), int(graph.attrs["arena"]))
-        appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
+        appends = [node for node in graph.nodes if node.op in PAGED]
         self.paged_layers = {node.attrs["layer"]: number for number, node in enumerate(appends)}
         self.at: dict[str, int] = {}
         self.node = graph.nodes[0]
@@ -266,10 +271,11 @@ class _Lowering:
         specs = tuple(Linear(fmt, acts, p) for p in WIDTHS)
         return self.kernel(*specs, member=f"linear_{fmt.name}_{acts}")
 
-    def layer_cache(self, node: Node) -> str:
+    def layer_cache(self, node: Node, groups: int | None = None) -> str:
+        """`groups`: of heads that attention is shared by, where not one for each key head."""
         cache, number = self.plan.cache, self.paged_layers[node.attrs["layer"]]
         assert cache is not None
-        return f"(llmc_layer_cache){{0, {cache.kv_heads}, {number * cache.layer_bytes}, {cache.page_bytes}}}"
+        return f"(llmc_layer_cache){{0, {groups or cache.kv_heads}, {number * cache.layer_bytes}, {cache.page_bytes}}}"
 
     def layer_state(self, node: Node) -> str:
         states = self.plan.states
@@ -280,14 +286,14 @@ class _Lowering:
 
 def _cache(graph: Graph) -> Cache | None:
     """All layers of this version that have keys and values share one paged group; they must agree on their geometry."""
-    appends = [node for node in graph.nodes if node.op.endswith("kv_append")]
-    kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"]) for n in appends}
+    appends = [node for node in graph.nodes if node.op in PAGED]
+    kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"], PAGED[n.op]) for n in appends}
     if not kinds:
         return None
     if len(kinds) != 1:
         raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
-    ((kv_heads, head_dim, dtype),) = kinds
-    return Cache(len(appends), kv_heads, head_dim, dtype)
+    ((kv_heads, head_dim, dtype, parts),) = kinds
+    return Cache(len(appends), kv_heads, head_dim, dtype, parts)
 
 
 def _identifier(name: str) -> str:
@@ -573,4 +579,4 @@ def _experts(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-from llmc.codegen import lower_recurrent  # noqa: E402, F401  # registers its rules, with what is defined above
+from llmc.codegen import lower_latent, lower_recurrent  # noqa: E402, F401  # register their rules, with what is defined above

@@ -11,11 +11,12 @@ import math
 import mmap
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,27 @@ class Strings(Sequence[bytes]):
 Value = bool | int | float | str | NDArray[Any] | Strings | list[Any] | None  # the last two: JSON's mixed arrays, and null
 
 
+class Derived(Protocol):
+    """A tensor whose bytes are computed from stored ones. `parts`: what it is made of, which need not be shown beside it."""
+
+    @property
+    def tensor(self) -> Tensor: ...
+
+    @property
+    def parts(self) -> Mapping[str, Any]: ...
+
+    def assemble(self, read: Callable[[Any], Bytes]) -> Bytes:
+        """Its bytes; `read` gives those of a part."""
+        ...
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """A derived tensor that can be made matrix by matrix."""
+
+    def pieces(self, read: Callable[[Any], Bytes]) -> Iterator[Bytes]: ...
+
+
 class Checkpoint:
     """An open model: `keys` by name, `tensors` by name, bytes on demand. Closing is optional; arrays given out outlive it.
 
@@ -102,6 +124,8 @@ class Checkpoint:
         self.files = tuple(files)
         self.keys: Mapping[str, Value] = MappingProxyType(dict(keys))
         self.tensors: Mapping[str, Tensor] = MappingProxyType(dict(tensors))
+        self.derived: Mapping[str, Derived] = {}
+        self._beneath: Self | None = None  # what the derived tensors are made of, where it is no file
         self._maps = tuple(maps)
         self.architecture = self._architecture()
         if not re.fullmatch(r"[!-~]{1,64}", self.architecture):
@@ -205,19 +229,51 @@ class Checkpoint:
         """The error that says what is wrong with a key: `wrong(key, "is 3, expected ...")`."""
         return MalformedFileError(f"{self.key_file}: key {quoted(key)} {why}")
 
+    def showing(self, derived: Mapping[str, Derived]) -> Self:
+        """The same checkpoint with these tensors, by name, in the place of those they are made of."""
+        hidden = {part.name for d in derived.values() for part in d.parts.values()}
+        other = copy(self)
+        other._beneath, other.derived = self, derived
+        tensors = {name: t for name, t in self.tensors.items() if name not in hidden}
+        other.tensors = MappingProxyType({**tensors, **{name: d.tensor for name, d in derived.items()}})
+        return other
+
     def data(self, name: str) -> Bytes:
-        """The stored bytes of a tensor: u8 [nbytes], read-only, not copied."""
-        t = self.tensors[name]
-        return np.frombuffer(self._maps[t.file], np.uint8, t.nbytes, t.offset)
+        """The bytes of a tensor: u8 [nbytes]. Those that are stored as they are are read-only and not copied."""
+        return self._bytes(self.tensors[name])
 
     def pieces(self, name: str) -> Iterator[Bytes]:
         """The same as one or more arrays of whole matrices, in order, so that not all of them are in memory at a time."""
-        yield self.data(name)
+        derived = self.derived.get(name)
+        if isinstance(derived, InPieces) and len(derived.tensor.shape) > 2:
+            yield from derived.pieces(self._read)
+        elif derived is None and self._beneath is not None:
+            yield from self._beneath.pieces(name)
+        else:
+            yield self.data(name)
 
     def release(self, name: str) -> None:
         """Says that a tensor's bytes are not needed soon: they stop being resident, and are read again if asked for."""
-        t = self.tensors[name]
-        self._release(t.file, t.offset, t.nbytes)
+        self._let_go(self.tensors[name])
+
+    def _bytes(self, tensor: Tensor) -> Bytes:
+        derived = self.derived.get(tensor.name)
+        return self._read(tensor) if derived is None else derived.assemble(self._read)
+
+    def _read(self, part: Any) -> Bytes:
+        """The bytes of what a derived tensor is made of: a tensor of the checkpoint beneath, or something stored."""
+        return self._stored(part) if self._beneath is None else self._beneath._bytes(part)
+
+    def _stored(self, part: Any) -> Bytes:
+        return np.frombuffer(self._maps[part.file], np.uint8, part.nbytes, part.offset)
+
+    def _let_go(self, tensor: Tensor) -> None:
+        derived = self.derived.get(tensor.name)
+        for part in derived.parts.values() if derived else (tensor,):
+            if self._beneath is None:
+                self._release(part.file, part.offset, part.nbytes)
+            else:
+                self._beneath._let_go(part)
 
     def _release(self, file: int, offset: int, nbytes: int) -> None:
         start = offset - offset % mmap.PAGESIZE
@@ -234,6 +290,8 @@ class Checkpoint:
 
     def close(self) -> None:
         """Lets go of the files. They are unmapped when the last array that `data` gave out is gone."""
+        if self._beneath is not None:
+            self._beneath.close()
         self._maps = ()
         self.keys = MappingProxyType({})
         self.tensors = MappingProxyType({})

@@ -16,6 +16,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
 from llmc.frontend.dialect import MAX_LENGTH, PLAIN, Dialect, huggingface_options
 from llmc.frontend.experts import Experts, read_experts
+from llmc.frontend.latent import Latent, read_latent
 from llmc.frontend.recurrent import Ssm
 from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
@@ -67,6 +68,7 @@ class Config:
     residual_scale: float = 1.0
     logit_scale: float = 1.0
     experts: Experts | None = None
+    latent: Latent | None = None  # what all heads share in the place of keys and values; then head_dim is what rotates of a head
     window: int = 0  # positions that a layer with a window sees, its own among them; 0: all
     states_window: bool = False  # whether there is one, if only of the whole context
     local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
@@ -99,7 +101,8 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     kv_heads = keys.of_layers("kv_heads", layers, default=heads, some=True)
     if heads % kv_heads:
         raise MalformedFileError(f"{keys.name('kv_heads')} is {kv_heads}, which does not divide {keys.name('heads')} {heads}")
-    head_dim = _head_dim(keys, hidden, heads)
+    latent = read_latent(keys) if dialect.latent else None
+    head_dim = latent.rope if latent else _head_dim(keys, hidden, heads)
     context = keys.integer("context", high=MAX_LENGTH)
     if keys.gguf:
         rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
@@ -118,7 +121,8 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
         rope_dims=rope_dims,
         rope_base=base,
         rope_scaling=scaling,
-        attention_scale=keys.factor("attention_scale") or head_dim**-0.5,
+        attention_scale=keys.factor("attention_scale") or (latent.nope + latent.rope if latent else head_dim) ** -0.5,
+        latent=latent,
         embedding_scale=keys.factor("embedding_scale") or 1.0,
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,

@@ -27,6 +27,13 @@ class Rewritten:
     tensor: Tensor
     compute: Callable[[Bytes], Bytes]
 
+    @property
+    def parts(self) -> Mapping[str, Tensor]:
+        return {"stored": self.source}
+
+    def assemble(self, read: Callable[[Tensor], Bytes]) -> Bytes:
+        return self.compute(read(self.source))
+
 
 def plus_one(source: Tensor) -> Rewritten:
     """A vector w shown as 1 + w, f32: norms of some families multiply by that. One rounding, as engines add in f32."""

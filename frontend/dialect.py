@@ -39,6 +39,7 @@ class Dialect:
     windows       whether layers may have a window
     rope_base     where the file does not say
     local_rope    whether layers with a window may rotate by a base of their own
+    latent        whether heads share a latent (frontend/latent.py), in GGUF files as well
     plus_one      whether norms multiply by one more than what is stored
     """
 
@@ -50,6 +51,7 @@ class Dialect:
     rope_base: float = 10000.0
     local_rope: bool = False
     plus_one: bool = False
+    latent: bool = False
 
 
 PLAIN: Final = Dialect()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_EXPERTS: Final = 1 << 14  # the largest published model has 512
 MAX_WIDTH: Final = 1 << 24
 GATES: Final = (None, "softmax", "sigmoid")  # by expert_gating_func
-COUNTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")  # in config.json of some family
+COUNTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")  # how many, in some config.json
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,13 @@ class ExpertKeys:
     """How config.json of a family says what its experts are: the keys' names, "" where the family has none.
 
     classes        the classes that may have experts
-    count, used    how many there are, how many a token passes through
+    used           how many a token passes through; how many there are has one of the names COUNTS
     intermediate   the features of one
     shared         the features of the network that every token passes through beside them
     shared_count   or how many experts it is as wide as
     gate           how a logit becomes a score (see Experts); it is no key
     normalize      whether the weights sum to one
+    normalized     what a file without that key means; it is no key
     scale          what they are multiplied by
     groups         how many groups of experts there are, and how many of them a token may use
     best_of_group  by how many of its best experts a group is chosen; it is no key
@@ -37,13 +38,13 @@ class ExpertKeys:
     """
 
     classes: tuple[str, ...]
-    count: str = "num_experts"
     used: str = "num_experts_per_tok"
     intermediate: str = "moe_intermediate_size"
     shared: str = ""
     shared_count: str = ""
     gate: str | None = None
     normalize: str = ""
+    normalized: bool | None = None
     scale: str = ""
     groups: tuple[str, str] = ("", "")
     best_of_group: int = 2
@@ -118,9 +119,9 @@ def _gguf_experts(keys: Keys, layers: int) -> Experts | None:
 def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Experts | None:
     """As the family's config.json says it."""
     checkpoint, file = keys.checkpoint, keys.checkpoint.key_file
+    found = next((name for name in COUNTS if checkpoint.keys.get(name) is not None), COUNTS[0])
     if k is None or checkpoint.architecture not in k.classes:
-        found = next((name for name in COUNTS if checkpoint.integer(name, 0, MAX_EXPERTS, 0) > 1), None)
-        if found:
+        if checkpoint.integer(found, 0, MAX_EXPERTS, 0) > 1:
             what = f"{file}: {found} is {checkpoint.keys[found]}"
             raise UnsupportedModelError(f"{what}; llmc compiles {checkpoint.architecture} from directories without experts")
         return None
@@ -128,7 +129,7 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
     def number(name: str, low: int, high: int, default: int) -> int:
         return checkpoint.integer(name, low, high, default) if name else default
 
-    count = checkpoint.integer(k.count, 1, MAX_EXPERTS)
+    count = checkpoint.integer(found, 1, MAX_EXPERTS)
     intermediate = checkpoint.integer(k.intermediate, 1, MAX_WIDTH)
     groups = number(k.groups[0], 1, count, 1)
     dense = checkpoint.integers(k.dense, 0, layers - 1, ()) if k.dense else ()
@@ -138,7 +139,7 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
         used=checkpoint.integer(k.used, 1, count),
         intermediate=intermediate,
         gate=k.gate,
-        normalize=checkpoint.flag(k.normalize, None) if k.normalize else None,
+        normalize=checkpoint.flag(k.normalize, k.normalized) if k.normalize else k.normalized,
         scale=checkpoint.number(k.scale, 1.0, low=-1e6, high=1e6) if k.scale else 1.0,
         layers=tuple(has and i not in dense for i, has in enumerate(sparse)),
         shared=number(k.shared, 0, MAX_WIDTH, number(k.shared_count, 0, MAX_EXPERTS, 0) * intermediate),

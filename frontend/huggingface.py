@@ -7,7 +7,7 @@ object inside it is called by its path, `rope_scaling.factor`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import numpy as np
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Bytes, Checkpoint, Tensor, Value, quoted
-from llmc.frontend.derived import Rewritten, Stack, find_stacks
+from llmc.frontend.derived import Stack, find_stacks
 from llmc.frontend.gptq import BESIDE as BESIDE_GPTQ
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.quant import FORMATS
@@ -60,48 +60,31 @@ class HuggingFace(Checkpoint):
         beside = [folder / name for name in (CONFIG, INDEX, *BESIDE) if (folder / name).is_file()]
         self.config = config
         self.folder = folder
-        self.grouped = grouped
         self.stacks = stacks
-        self.rewritten: Mapping[str, Rewritten] = {}
         super().__init__([*(s.path for s in shards), *beside], [s.data for s in shards], flatten(config), tensors)
+        self.derived = grouped
         self.path = folder
 
-    def data(self, name: str) -> Bytes:
-        """The bytes of a tensor: as they are stored, or computed from them: the blocks of a quantised linear, put together."""
-        parts = self._parts(name)
-        return self._bytes(parts[0]) if len(parts) == 1 else np.concatenate([self._bytes(part) for part in parts])
-
     def pieces(self, name: str) -> Iterator[Bytes]:
-        """The same, expert by expert where each has a tensor of its own."""
-        for part in self._parts(name):
+        """As Checkpoint has it, and expert by expert where each has a tensor of its own."""
+        if name not in self.stacks or self._beneath is not None:
+            yield from super().pieces(name)
+            return
+        for part in self.stacks[name].parts:
             yield self._bytes(part)
             self._let_go(part)
 
-    def release(self, name: str) -> None:
-        for part in self._parts(name):
+    def _stored(self, part: Any) -> Bytes:
+        if part.name not in self.stacks:
+            return super()._stored(part)
+        return np.concatenate([self._bytes(each) for each in self.stacks[part.name].parts])
+
+    def _let_go(self, tensor: Tensor) -> None:
+        if tensor.name not in self.stacks or self._beneath is not None:
+            super()._let_go(tensor)
+            return
+        for part in self.stacks[tensor.name].parts:
             self._let_go(part)
-
-    def _parts(self, name: str) -> tuple[Tensor, ...]:
-        return self.stacks[name].parts if name in self.stacks else (self.tensors[name],)
-
-    def _bytes(self, part: Tensor) -> Bytes:
-        rewritten, linear = self.rewritten.get(part.name), self.grouped.get(part.name)
-        stored = linear.assemble(self._stored) if linear else self._stored(rewritten.source if rewritten else part)
-        return rewritten.compute(stored) if rewritten else stored
-
-    def _let_go(self, part: Tensor) -> None:
-        source = self.rewritten[part.name].source if part.name in self.rewritten else part
-        linear = self.grouped.get(part.name)
-        stored: Iterable[Stored | Tensor] = linear.parts.values() if linear else (source,)
-        for each in stored:
-            self._release(each.file, each.offset, each.nbytes)
-
-    def with_rewritten(self, rewritten: Mapping[str, Rewritten]) -> HuggingFace:
-        """The same directory with some tensors shown otherwise than they are stored."""
-        other = copy(self)
-        other.rewritten = {**self.rewritten, **rewritten}
-        other.tensors = MappingProxyType({**self.tensors, **{name: r.tensor for name, r in rewritten.items()}})
-        return other
 
     def with_implied(self, implied: Mapping[str, Value]) -> HuggingFace:
         """The same directory with keys that its config.json leaves out or null."""
@@ -109,9 +92,6 @@ class HuggingFace(Checkpoint):
         other = copy(self)
         other.keys = MappingProxyType({**self.keys, **implied, **stated})
         return other
-
-    def _stored(self, part: Stored | Tensor) -> Bytes:
-        return np.frombuffer(self._maps[part.file], np.uint8, part.nbytes, part.offset)
 
     @property
     def key_file(self) -> str:

@@ -66,6 +66,7 @@ def open_model(path: Path, *, pre: str | None = None) -> Model:
     config = architecture.config(checkpoint)
     if isinstance(checkpoint, HuggingFace):
         checkpoint = architecture.restored(checkpoint, config)
+    checkpoint = checkpoint.showing(architecture.views(checkpoint, config))
     template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint, architecture)
     tokenizer = _tokenizer(checkpoint, vocab, pre)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend import awq, compressed_tensors, fp8, gptq
+from llmc.frontend import awq, compressed_tensors, fp8, gptq, mxfp4_experts
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind
 from llmc.frontend.quantized import CONFIG, Linear, Read, Source
@@ -15,7 +15,7 @@ from llmc.frontend.safetensors import Stored
 
 READERS: Final[Mapping[str, Callable[[Source], dict[str, Linear]]]] = {
     "gptq": gptq.read_linears, "awq": awq.read_linears, "compressed-tensors": compressed_tensors.read_linears,
-    "fp8": fp8.read_linears, "fbgemm_fp8": fp8.read_linears,
+    "fp8": fp8.read_linears, "fbgemm_fp8": fp8.read_linears, "mxfp4": mxfp4_experts.read_linears,
 }  # fmt: skip
 CACHE_SCALES: Final = re.compile(r".*\.(self_attn|attn|attention)\.([qkv]|prob)_(scale|zero_point)")
 """Of quantised keys and values: the cache keeps what was computed instead."""

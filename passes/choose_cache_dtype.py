@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmc.ir.graph import Graph
 from llmc.passes.base import required_pass
 
-CACHE_OPS = ("kv_append", "rope_kv_append", "attention")
+CACHE_OPS = ("kv_append", "rope_kv_append", "attention", "latent_append", "latent_attention")
 
 
 @required_pass

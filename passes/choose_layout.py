@@ -11,6 +11,7 @@ LAYOUTS = {
     "linear": ("", "tile16", "vector"),
     "experts": ("", "", "", "tile16", "tile16", "tile16", "vector", "vector", "vector"),
     "router": ("", "vector"),
+    "head_linear": ("", "tile16"),
     "attention": ("", "", "", "vector"),
     "take_columns": ("", "indices"),
     "scale_columns": ("", "vector", "vector"),

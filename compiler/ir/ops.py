@@ -569,4 +569,4 @@ CONTEXT = i32(1)
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""
 
-from llmc.ir import ops_recurrent  # noqa: E402, F401  # registers its ops, with what is defined above
+from llmc.ir import ops_latent, ops_recurrent  # noqa: E402, F401  # register their ops, with what is defined above

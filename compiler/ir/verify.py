@@ -21,7 +21,7 @@ from llmc.ir.ops_recurrent import STATEFUL
 from llmc.ir.storage import StorageError, check_plan
 from llmc.ir.types import CACHE, DType
 
-APPENDS = ("kv_append", "rope_kv_append", *STATEFUL)
+APPENDS = ("kv_append", "rope_kv_append", "latent_append", *STATEFUL)
 
 
 class VerifyError(AssertionError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmc.frontend.checkpoint import Checkpoint, Tensor
+from llmc.frontend.checkpoint import Checkpoint, Derived, Tensor
 from llmc.frontend.config import LONG_FACTORS, Config, Keys, read_config
 from llmc.frontend.derived import Rewritten, norms_plus_one
 from llmc.frontend.dialect import PLAIN, Dialect
@@ -56,6 +56,7 @@ class Architecture:
     hf_prefix  what the names of Hugging Face files begin with, but for files saved without it
     hf_stored  how Hugging Face files store a tensor, where not as its rows: makes what is shown of what is stored
     implied    keys that config.json of the family may leave out, by llmc's own names for them in such files
+    views      tensors that files hold in another shape than the block asks for, by name
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
 
@@ -78,6 +79,7 @@ class Architecture:
     hf_prefix: str = ""
     hf_stored: Mapping[str, Callable[[Tensor, Config], Rewritten]] = field(default_factory=dict)
     implied: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
+    views: Callable[[Checkpoint, Config], Mapping[str, Derived]] = lambda checkpoint, config: {}
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
     def names(self, checkpoint: Checkpoint, *, experts: bool = False) -> dict[str, str]:
@@ -107,10 +109,10 @@ class Architecture:
     def restored(self, checkpoint: HuggingFace, config: Config) -> HuggingFace:
         """A model directory with its tensors as blocks want them."""
         if self.dialect.plus_one:
-            checkpoint = checkpoint.with_rewritten(norms_plus_one(checkpoint.tensors))
+            checkpoint = checkpoint.showing(norms_plus_one(checkpoint.tensors))
         names = self.names(checkpoint)
         tensors = {name: [names[name].format(i=i) for i in range(config.layers)] for name in self.hf_stored if name in names}
-        return checkpoint.with_rewritten({
+        return checkpoint.showing({
             tensor: self.hf_stored[name](checkpoint.tensors[tensor], config)
             for name, each in tensors.items() for tensor in each if tensor in checkpoint.tensors
         })  # fmt: skip

@@ -38,6 +38,6 @@ LLAMA = Architecture(
     block=windowed_block,
     hf=("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
     hf_biases={"attention_bias": ATTENTION, "mlp_bias": FEED_FORWARD},
-    dialect=Dialect(experts=ExpertKeys(("MixtralForCausalLM",), count="num_local_experts", intermediate="intermediate_size")),
+    dialect=Dialect(experts=ExpertKeys(("MixtralForCausalLM",), intermediate="intermediate_size")),
     experts=MIXTRAL_EXPERTS,
 )

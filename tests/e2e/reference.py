@@ -16,9 +16,9 @@ Logits = NDArray[np.float32]
 Compiled = Callable[..., Path]  # compiled(source, activations="int8", target="cpu:native") -> artifact
 
 FAMILIES = [
-    "cohere", "cohere2", "exaone4", "gemma2", "gemma3", "glm4", "gpt2", "gpt_neox", "gpt_oss", "granite", "llama", "llama_bias",
-    "llama_f32", "mistral", "mixtral", "olmo2", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "stablelm",
-    "starcoder2",
+    "cohere", "cohere2", "deepseek_v2", "exaone4", "gemma2", "gemma3", "glm4", "gpt2", "gpt_neox", "gpt_oss", "granite", "llama",
+    "llama_bias", "llama_f32", "mistral", "mixtral", "olmo2", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3",
+    "stablelm", "starcoder2",
 ]  # fmt: skip
 FORMATS = [
     "IQ1_S", "IQ2_XS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4", "Q1_0", "Q2_K", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_M", "Q5_0", "Q5_1",

@@ -11,8 +11,8 @@ from llmc.cli import main
 from tests.e2e.reference import KL_WITHOUT_RECORD, Compiled, Reference, kl
 
 FAMILIES = [
-    "cohere", "cohere_qknorm", "gemma2", "gemma2_qpas", "gemma3", "granite", "llama", "llama_bias", "mistral", "mistral_swa",
-    "mixtral", "phi3", "qwen2", "qwen3",
+    "cohere", "cohere_qknorm", "deepseek_v2", "gemma2", "gemma2_qpas", "gemma3", "gpt_oss", "granite", "llama", "llama_bias",
+    "mistral", "mistral_swa", "mixtral", "phi3", "qwen2", "qwen3",
 ]  # fmt: skip
 QUANTISED = [
     "awq_b4_g128_gemm", "ct_fp8_dynamic", "ct_nvfp4a16", "ct_w4a16_asym", "ct_w8a8_int", "gptq_b2_g32_sym", "gptq_b3_g32_asym_v2",

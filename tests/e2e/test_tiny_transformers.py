@@ -8,18 +8,34 @@ import pytest
 from tests.e2e.reference import Compiled
 from tests.e2e.tiny_transformers import build, check
 
+ROUTED = {"moe_intermediate_size": 32, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2}
+LATENT = {"kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 32}
 MODELS: dict[str, dict[str, Any]] = {
     "Llama": {},
     "Qwen2": {},
     "Qwen3": {"head_dim": 32},
+    "DeepseekV2": {
+        **LATENT, **ROUTED, "q_lora_rank": 40, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5, "n_group": 4,
+        "topk_group": 2, "topk_method": "group_limited_greedy", "num_key_value_heads": 4,
+        "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "mscale": 0.707, "mscale_all_dim": 0.8,
+                            "original_max_position_embeddings": 128, "beta_fast": 32, "beta_slow": 1},
+    },
+    "DeepseekV3": {
+        **LATENT, **ROUTED, "q_lora_rank": None, "first_k_dense_replace": 1, "n_group": 2, "topk_group": 1,
+        "num_key_value_heads": 4, "qk_rope_head_dim": 10, "kv_lora_rank": 40, "num_nextn_predict_layers": 0,
+    },
+    "GptOss": {"head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 3, "sliding_window": 16},
+    "Mixtral": {"num_local_experts": 5, "num_experts_per_tok": 2},
+    "Olmoe": {"num_experts": 6, "num_experts_per_tok": 3},
     "Qwen2Moe": {
-        "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 48,
-        "num_experts": 6,
-        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "num_experts": 6, "num_experts_per_tok": 3,
         "mlp_only_layers": [1],
     },
-}
+    "Qwen3Moe": {
+        "head_dim": 32, "moe_intermediate_size": 32, "num_experts": 6, "num_experts_per_tok": 3, "decoder_sparse_step": 2,
+        "norm_topk_prob": True,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", MODELS)

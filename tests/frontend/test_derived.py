@@ -25,7 +25,7 @@ def opened(folder: Path, tensors: dict[str, NDArray[Any]]) -> HuggingFace:
 def test_norms_are_shown_with_one_added_in_f32(tmp_path: Path) -> None:
     matrix, half = np.ones((4, 16), np.float16), np.array([0.25, -1.5, 2**-12], np.float16)
     stored = opened(tmp_path / "m", {"embed.weight": matrix, NORM: half, "model.norm.weight": np.array([2**-24], np.float32)})
-    shown = stored.with_rewritten(norms_plus_one(stored.tensors))
+    shown = stored.showing(norms_plus_one(stored.tensors))
     assert shown.data(NORM).view(np.float32).tolist() == [1.25, -0.5, 1 + 2**-12]
     assert shown.data("model.norm.weight").view(np.float32).tolist() == [1.0]
     assert shown.tensors[NORM].format.name == "f32" and shown.tensors[NORM].nbytes == 12
