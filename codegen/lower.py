@@ -17,7 +17,7 @@ from llmc.codegen.kernels.base import KernelSpec
 from llmc.codegen.kernels.embed import Embed
 from llmc.codegen.kernels.expert_sum import ExpertSum
 from llmc.codegen.kernels.gate_rows import GateRows
-from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, KvAppend
+from llmc.codegen.kernels.kv_append import KvAppend, layer_bytes
 from llmc.codegen.kernels.linear import WIDTHS, Linear
 from llmc.codegen.kernels.norm import HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
@@ -51,7 +51,7 @@ class Cache:
 
     @property
     def layer_bytes(self) -> int:
-        return self.parts * self.kv_heads * self.head_dim * PAGE_TOKENS * DTYPES[self.dtype].itemsize
+        return layer_bytes(self.kv_heads, self.head_dim, self.dtype, self.parts)
 
     @property
     def page_bytes(self) -> int:

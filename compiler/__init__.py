@@ -44,6 +44,7 @@ def compile(
     targets: Sequence[str] = ("cpu",),
     activations: Literal["int8", "f32"] = "int8",
     weights: str | None = None,
+    kv: Literal["f16", "q8", "f32"] | None = None,
     cc: str | None = None,
     pre: str | None = None,
     progress: Progress | None = None,
@@ -53,6 +54,8 @@ def compile(
     targets      "cpu" holds every instruction-set level, "cpu:native" this machine's best, "cpu:avx2" that; several are united
     activations  "int8" quantises them before each matrix product with weights of 8 bits or fewer, "f32" computes exactly
     weights      a format to store matrices in ("f16", "q8_0", "q4_k" ...); None keeps those of the checkpoint
+    kv           how keys and values are cached: "f16", "q8" (int8 with a scale for each key and value of a head; half of
+                 the memory) or "f32"; None takes f16 with int8 activations and f32 with exact ones
     cc           a C compiler and linker to use in place of ziglang's
     pre          the pre-tokenizer, where the file names none or one llmc does not know
     progress     called with a phase and how much of it is done, out of how much
@@ -64,8 +67,8 @@ def compile(
     from llmc import driver
 
     wanted = [targets] if isinstance(targets, str) else [*targets]
-    options: dict[str, Any] = {"activations": activations, "weights": weights, "cc": cc, "pre": pre, "progress": progress}
-    return driver.compile(Path(source), Path(out), targets=wanted, **options)
+    options: dict[str, Any] = {"activations": activations, "weights": weights, "kv": kv, "cc": cc, "pre": pre}
+    return driver.compile(Path(source), Path(out), targets=wanted, progress=progress, **options)
 
 
 def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | None = None, context: int | None = None) -> Model:

@@ -36,14 +36,15 @@ def commands() -> None:
 @click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True, help="See llmc targets.")
 @click.option("--activations", type=click.Choice(["int8", "f32"]), default="int8", show_default=True, help="f32 is exact.")
 @click.option("--weights", help="Store matrices in this format: f16, q8_0, q4_k ...; as in the checkpoint when left out.")
+@click.option("--kv", type=click.Choice(["f16", "q8", "f32"]), help="Type of cached keys and values; f16, or f32 with f32.")
 @click.option("--cc", help="C compiler and linker in place of ziglang's.")
 @click.option("--pre", help="Pre-tokenizer, where the file names none that llmc knows.")
 @json_option
 @quiet_option
 @verbose_option
 def compile_command(
-    model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, weights: str | None, cc: str | None,
-    pre: str | None, as_json: bool, quiet: bool, verbose: bool,
+    model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, weights: str | None, kv: Any,
+    cc: str | None, pre: str | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL, a GGUF file or a Hugging Face directory, into an artifact."""
     from llmc import progress
@@ -51,7 +52,7 @@ def compile_command(
     name = model.resolve().name if model.name in ("", "..") else model.name if model.is_dir() else model.stem
     out, begun = output or Path(f"{name}.llmc"), time.monotonic()
     with progress.shown(quiet=quiet, verbose=verbose) as report:
-        options: dict[str, Any] = {"activations": activations, "weights": weights, "cc": cc, "pre": pre}
+        options: dict[str, Any] = {"activations": activations, "weights": weights, "kv": kv, "cc": cc, "pre": pre}
         result = llmc.compile(model, out, targets=targets, progress=report, **options)
     sizes = {"weights_bytes": result.weights_bytes, "code_bytes": result.code_bytes}
     document = {**asdict(result), "path": str(result.path), **sizes, "total_seconds": round(time.monotonic() - begun, 3)}

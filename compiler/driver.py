@@ -34,6 +34,7 @@ from llmc.toolchain import Toolchain
 Progress = Callable[[str, float, float], None]
 ACTIVATIONS = ("int8", "f32")
 KV_DTYPE = {"int8": "f16", "f32": "f32"}
+KV_DTYPES = ("f16", "q8", "f32")
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ def compile(
     """Compiles the checkpoint `source` into the artifact directory `out`.
 
     activations: "int8" or "f32" (exact arithmetic). weights: the format to store matrices in (requantization.py); None keeps the
-    checkpoint's. kv: stored type of keys and values; None is f16 beside int8, f32 beside f32.
+    checkpoint's. kv: stored type of keys and values, one of KV_DTYPES; None is f16 beside int8, f32 beside f32.
     Raises the errors of llmc.errors; on any of them `out` is as it was before.
     """
     if activations not in ACTIVATIONS:
         raise UsageError(f"unknown activations {activations!r}", hint="int8 or f32")
+    if kv is not None and kv not in KV_DTYPES:
+        raise UsageError(f"keys and values stored as {kv!r}", hint="f16, q8 or f32")
     wanted, formats = target.parse_all(targets), formats_for(weights) if weights else None
     clock = _Clock(progress)
     with clock.phase("reading"):

@@ -136,6 +136,7 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
         lines.append(f"compiled for {', '.join(result['isas'])}; {result['activations']} activations")
         if lost := result.get("requantized"):
             lines.append(f"weights stored as {lost['weights']}: relative error {lost['relative_error']:.3g}")
+        lines += [f"keys and values in {g['dtype']}: error {g['error']}" for g in result["cache"] if "error" in g]
         lines.append(f"promise: {result['promise']}")
         lines += [f"  {name:<24} {_size(file['size']):>10}" for name, file in result["files"].items()]
     if result["memory"]:

@@ -15,6 +15,11 @@ PROMISE = "on one instruction-set level, bits depend neither on neighbours, nor 
 PROMISE_RECURRENT = (
     "on one instruction-set level, bits depend neither on neighbours nor on threads; chunking may change them within a tolerance"
 )
+KV_ERRORS = {
+    "f32": "none",
+    "f16": "rounding to 11 bits",
+    "q8": "at most 1/254 of the largest magnitude among the features of a key or value of one head",
+}
 LICENCE_KEYS = ("general.license", "general.license.name", "general.license.link")
 
 
@@ -60,6 +65,7 @@ def _cache_groups(model: Model, plan: Plan) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     if plan.cache:
         paged = {"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache)}
+        paged["error"] = KV_ERRORS[plan.cache.dtype]
         groups.append({**paged, **_window(model)})
     if plan.states:
         groups.append({"kind": "state", "layers": plan.states.layers, "slot_bytes": plan.states.slot_bytes, "dtype": "f32"})

@@ -48,7 +48,7 @@ def pipeline(activations: str = "int8", kv_dtype: str | None = None, formats: Fo
     """The passes of a compile.
 
     activations  "int8" quantises them before products with block formats, "f32" computes exactly
-    kv_dtype     how keys and values are stored, "f16" or "f32"; None takes f16 with int8 activations and f32 with exact ones
+    kv_dtype     how keys and values are stored: "f32", "f16", "q8"; None takes f16 with int8 activations and f32 with exact ones
     formats      to store matrices in; None keeps those of the checkpoint
     """
     assert activations in ("int8", "f32"), activations

@@ -103,6 +103,8 @@ class _Attention:
             number = let(start + index)
             page, following = let(self.cache.page(number)), let(self.cache.page(tir.minimum(number + 1, self.last_page)))
             keys, values = let(self.cache.keys(page, self.head)), let(self.cache.values(page, self.head))
+            if self.cache.quantised:
+                self.scales_at = let(self.cache.key_scales(page, self.head)), let(self.cache.value_scales(page, self.head))
             visible = let(self.position + 1 - number * PAGE_TOKENS)  # keys of this page for the tile's first token, if in 0..64
             self.page_scores(keys, values)
             with loop(0, self.rows) as row:
@@ -125,7 +127,14 @@ class _Attention:
             columns = [let(self.cache.read(keys + offset + at, width)) for at, width in tile.columns]
             tile.add(self.isa, columns, [load(self.q, (row + r) * self.d + i) for r in range(rows)])
         for r, at, value in tile.values():
-            store(self.scores, (row + r) * PAGE_TOKENS + key + at, value)
+            store(self.scores, (row + r) * PAGE_TOKENS + key + at, self.scaled(value, 0, key + at))
+
+    def scaled(self, value: Expr, which: int, key: Expr) -> Expr:
+        """Lanes of keys from `key` on, times the scales that a quantised cache has for their keys (0) or values (1)."""
+        if not self.cache.quantised:
+            return value
+        lanes = tir.shape(value)[1]
+        return value * load(self.cache.scales, self.scales_at[which] + i64(key), lanes)
 
     def softmax(self, row: Expr, index: Expr, visible: Expr) -> None:
         """Scores of one row become probabilities against its new maximum; keys from `visible` on are not there."""
@@ -142,10 +151,16 @@ class _Attention:
             at = let(row * PAGE_TOKENS + i * lanes)
             power = let(tir.exp2(self.isa, load(self.scores, at, lanes) - splat(m, lanes)))
             p = let(self.where_seen(i * lanes, visible, power, 0.0))
-            store(self.scores, at, p)
+            store(self.scores, at, self.weight(p, i * lanes, visible))
             store(total, 0, load(total, 0, lanes) + p)
         z = _unless_first(index, load(state.z, row * lanes, lanes), 0.0)
         store(state.z, row * lanes, tir.fma(self.isa, z, splat(shrink, lanes), load(total, 0, lanes)))
+
+    def weight(self, p: Expr, key: Expr, visible: Expr) -> Expr:
+        """What stored values are multiplied by. The scale of a key that is not there may be anything, and is not looked at."""
+        if not self.cache.quantised:
+            return p
+        return self.where_seen(key, visible, let(self.scaled(p, 1, key)), 0.0)
 
     def largest_score(self, row: Expr, visible: Expr) -> Expr:
         lanes = self.lanes

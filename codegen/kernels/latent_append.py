@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmc.codegen.kernels.base import Param, params
-from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS
+from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, WHOLE_DTYPES
 
 if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
@@ -33,7 +33,7 @@ class LatentAppend:
     dtype: str
 
     def __post_init__(self) -> None:
-        if self.latent < 1 or self.rotated < 0 or self.dtype not in DTYPES:
+        if self.latent < 1 or self.rotated < 0 or self.dtype not in WHOLE_DTYPES:
             raise ValueError(f"a cache of {self.latent} and {self.rotated} features as {self.dtype}")
 
     @property

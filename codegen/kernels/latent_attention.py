@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmc.codegen.kernels.base import Param, params
-from llmc.codegen.kernels.kv_append import DTYPES
+from llmc.codegen.kernels.kv_append import WHOLE_DTYPES
 from llmc.codegen.kernels.latent_append import WHOLE
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LatentAttention:
     dtype: str
 
     def __post_init__(self) -> None:
-        if self.d < 1 or self.d % WHOLE or not 0 < self.values <= self.d or self.dtype not in DTYPES:
+        if self.d < 1 or self.d % WHOLE or not 0 < self.values <= self.d or self.dtype not in WHOLE_DTYPES:
             raise ValueError(f"latents of {self.d} features, {self.values} of them values, as {self.dtype}")
         if self.heads_per_kv < 1 or self.tokens < 1:
             raise ValueError(f"attention of {self.heads_per_kv} heads and {self.tokens} tokens")

@@ -13,7 +13,7 @@ from llmc.codegen.tir import Expr, i64, let, loop, splat, store
 from llmc.target import Isa
 
 HALF = COLUMNS // 2  # columns that share a sum
-_LARGEST = 3.4028234663852886e38  # f32; 127 / amax is more than that for an amax below 3.8e-37
+LARGEST = 3.4028234663852886e38  # f32; 127 / amax is more than that for an amax below 3.8e-37
 
 
 class QuantisedRow:
@@ -33,7 +33,7 @@ class QuantisedRow:
         """Columns [32*block, 32*block + 32), as vectors in order."""
         lanes = tir.shape(values[0])[1]
         amax = let(tir.largest_magnitude(values))
-        inverse = tir.minimum(let(tir.f32(127.0) / amax), tir.f32(_LARGEST))
+        inverse = tir.minimum(let(tir.f32(127.0) / amax), tir.f32(LARGEST))
         inverse = let(tir.select(amax > tir.f32(0.0), inverse, tir.f32(0.0)))
         codes = [let(tir.convert(tir.rint(v * splat(inverse, lanes)), "int32")) for v in values]
         at = let(self.tile + i64(block * self.width + self.row))

@@ -53,6 +53,16 @@ class WeightData:
         return dequantize(self.format, picked).reshape(len(ids), *self.shape[1:])
 
 
+def _kept(x: Array, dtype: str, heads: int) -> Array:
+    """What is left of keys or values [T, heads*D] once they are stored. "q8": int8, a scale for each token's head."""
+    if dtype == "q8":
+        rows = x.reshape(len(x), heads, -1)
+        scale = np.abs(rows).max(axis=2, keepdims=True) / np.float32(127)
+        codes = np.rint(np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0))
+        return np.asarray((codes * scale).reshape(x.shape), np.float32)
+    return x.astype(np.float16).astype(np.float32) if dtype == "f16" else x
+
+
 @dataclass(frozen=True)
 class KvState:
     """Keys and values of every layer so far, each [S, Hk*D], and what recurrent layers keep, by op and layer; changing one
@@ -61,8 +71,8 @@ class KvState:
     layers: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
     states: Mapping[tuple[str, int], Array] = field(default_factory=dict)
 
-    def append(self, layer: int, k: Array, v: Array, dtype: str) -> KvState:
-        stored = [x.astype(np.float16).astype(np.float32) if dtype == "f16" else x for x in (k, v)]
+    def append(self, layer: int, k: Array, v: Array, dtype: str, kv_heads: int = 1) -> KvState:
+        stored = [_kept(x, dtype, kv_heads) for x in (k, v)]
         if layer in self.layers:
             stored = [np.concatenate([old, new]) for old, new in zip(self.layers[layer], stored, strict=True)]
         return replace(self, layers={**self.layers, layer: (stored[0], stored[1])})

@@ -394,9 +394,9 @@ def rope(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_kv_append, inplace={0: 0})
 def kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """cache, k f32[T,Hk*D], v f32[T,Hk*D] -> cache, with keys and values of `layer` stored as `dtype` ("f32" or "f16")."""
+    """cache, k f32[T,Hk*D], v f32[T,Hk*D] -> cache, with keys and values of `layer` stored as `dtype` ("f32", "f16" or "q8")."""
     kv, k, v = inputs
-    return (kv.append(attrs["layer"], k, v, attrs.get("dtype", "f32")),)
+    return (kv.append(attrs["layer"], k, v, attrs.get("dtype", "f32"), attrs["kv_heads"]),)
 
 
 @op(_scores)
@@ -548,7 +548,7 @@ def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """q, k, v, table, cache -> rotated q, cache with rotated k and v."""
     q, k, v, table, kv = inputs
     rotated = ref.rope(k, table, attrs["kv_heads"], attrs["style"])
-    cache = kv.append(attrs["layer"], rotated, v, attrs.get("dtype", "f32"))
+    cache = kv.append(attrs["layer"], rotated, v, attrs.get("dtype", "f32"), attrs["kv_heads"])
     return ref.rope(q, table, attrs["heads"], attrs["style"]), cache
 
 

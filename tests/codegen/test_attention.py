@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmc.codegen.kernels import kv_append
 from llmc.codegen.kernels.attention import Attention, reference
-from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS
+from llmc.codegen.kernels.kv_append import PAGE_TOKENS, kept, layer_bytes
 from llmc.target import Isa
 from tests.tolerance import F32_SUM, assert_sum_close
 
@@ -19,10 +19,13 @@ Kernel = Callable[..., None]
 
 LENGTHS = (1, 2, 63, 64, 65, 511, 512, 513, 600)  # of the keys a token sees: around pages and partitions
 SHAPES = [(64, 4, "f16"), (128, 1, "f16"), (80, 3, "f32"), (72, 2, "f16"), (6, 5, "f16"), (96, 7, "f16"), (2, 16, "f32")]
+SHAPES += [(64, 4, "q8"), (80, 3, "q8"), (6, 5, "q8")]
 DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, g, 1, "f16") for g in (6, 8, 12)]
 PAIRS = [Attention.variants(*shape) for shape in SHAPES]
 SINKS = [Attention.variants(64, 8, "f16", True, sinks=True), Attention.variants(6, 3, "f32", softcap=True, sinks=True)]
-OPTIONS = [Attention.variants(64, 4, "f16", True, True), Attention.variants(6, 2, "f32", window=True)]
+OPTIONS = [Attention.variants(d, g, dtype, True, capped) for d, g, dtype, capped in (
+    (64, 4, "f16", True), (64, 2, "q8", True), (6, 2, "f32", False),
+)]  # fmt: skip
 SOFTCAP = 2.5
 KV_HEADS = 2
 
@@ -43,15 +46,15 @@ class Case:
 
     def __post_init__(self) -> None:
         rng, d = np.random.default_rng(len(self.positions)), self.spec.d
-        n, dtype = int(self.positions[-1]) + 1, DTYPES[self.spec.dtype]
+        n, dtype = int(self.positions[-1]) + 1, self.spec.dtype
         self.heads, self.scale = KV_HEADS * self.spec.heads_per_kv, float(np.float32(d**-0.5))
         self.q = self.guard((self.size * rng.standard_normal((len(self.positions), self.heads, d))).astype(np.float32))
-        self.k, self.v = (rng.standard_normal((n, KV_HEADS, d)).astype(dtype) for _ in range(2))
+        k, v = (rng.standard_normal((n, KV_HEADS, d)).astype(np.float32) for _ in range(2))
+        self.k, self.v = kept(k, dtype), kept(v, dtype)
         pages = -(-n // PAGE_TOKENS)
         self.pages = self.guard(rng.permutation(pages + 2)[:pages].astype(np.int32))
-        values = np.full((pages + 2, 2 * KV_HEADS * d * PAGE_TOKENS + 64), np.nan, dtype)
-        pool = values.view(np.uint8)
-        kv_append.reference(pool, self.pages, np.arange(n, dtype=np.int32), self.k, self.v, self.spec.dtype)
+        pool = np.full((pages + 2, layer_bytes(KV_HEADS, d, dtype) + 64), 0xFF, np.uint8)  # NaN in f16 and f32
+        kv_append.reference(pool, self.pages, np.arange(n, dtype=np.int32), k, v, dtype)
         self.pool = self.guard(pool)
         self.o = self.guard(np.full_like(self.q, np.nan))
         self.sinks = self.guard((self.sink + 2 * rng.standard_normal(self.heads)).astype(np.float32))
@@ -166,7 +169,7 @@ def test_other_tokens_and_heads_are_left_alone(
 def test_a_single_key_gives_its_value_exactly(spec: Attention, isa: Isa, compiled: Any, guarded: Guard) -> None:
     case = Case(spec, np.array([0], np.int32), guarded)
     case.run(compiled(spec, isa), (0, 1))
-    assert (case.o[0] == np.repeat(case.v[0].astype(np.float32), spec.heads_per_kv, axis=0)).all()
+    assert (case.o[0] == np.repeat(case.v[0], spec.heads_per_kv, axis=0)).all()
 
 
 @pytest.mark.parametrize("size", [1e-3, 30.0, 3e3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmc.codegen.kernels.kv_append import DTYPES, PAGE_TOKENS, KvAppend, reference
+from llmc.codegen.kernels.kv_append import DTYPES, KvAppend, kept, layer_bytes, reference
 from llmc.codegen.kernels.rope import Rope, reference_table
 from llmc.target import Isa
 
@@ -17,6 +17,7 @@ PLAIN = [KvAppend(d, dtype) for d in (2, 6, 80, 128) for dtype in DTYPES]
 ROTATED = [
     (KvAppend(d, dtype, rot, style), Rope(d, rot, style))
     for d, rot, dtype, style in (
+        (64, 64, "q8", "half"), (80, 32, "q8", "interleaved"),
         (128, 128, "f16", "half"), (64, 64, "f16", "interleaved"), (80, 32, "f32", "half"), (6, 4, "f16", "interleaved"),
     )
 ]  # fmt: skip
@@ -35,7 +36,7 @@ class Case:
         rng = np.random.default_rng(d)
         self.d, self.positions = d, guard(positions)
         self.k, self.v = (guard(rng.standard_normal((len(positions), HEADS, d)).astype(np.float32)) for _ in range(2))
-        page_bytes = 2 * HEADS * d * PAGE_TOKENS * DTYPES[dtype].itemsize + 128  # another layer's bytes between pages
+        page_bytes = layer_bytes(HEADS, d, dtype) + 128  # another layer's bytes between pages
         self.pool = guard(np.full((PAGES, page_bytes), 0xA5, np.uint8))
         self.pages = guard(np.array([3, 0, 4, 1], np.int32))
 
@@ -90,3 +91,24 @@ def test_refuses_what_the_cache_cannot_hold() -> None:
     for wrong in ((63, "f16"), (0, "f16"), (64, "bf16")):
         with pytest.raises(ValueError, match="features|KV cache"):
             KvAppend(*wrong)
+
+
+def test_int8_is_off_by_half_a_step_at_most_and_keeps_zeros() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((50, 3, 64)) * 10.0 ** rng.integers(-30, 30, (50, 3, 1))).astype(np.float32)
+    x[7] = 0
+    largest = np.abs(x).max(axis=2, keepdims=True)
+    assert (np.abs(kept(x, "q8").astype(np.float64) - x) <= largest * (1 / 254 + 1e-6)).all()
+    assert not kept(x, "q8")[7].any()
+
+
+@pytest.mark.parametrize("spec", [KvAppend(6, "q8"), KvAppend(80, "q8")], ids=ids)
+def test_int8_of_extreme_sizes(spec: KvAppend, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    """Zero, and magnitudes whose inverse is not a number that f32 has."""
+    case = Case(spec.d, "q8", np.arange(6, dtype=np.int32), guarded)
+    for t, size in enumerate([0.0, 1e-44, 1e-38, 1e37, -3e-39, -1.0]):
+        case.k[t], case.v[t] = case.k[t] * np.float32(size), size
+    wanted = case.pool.copy()
+    reference(wanted, case.pages, case.positions, case.k, case.v, "q8")
+    case.run(compiled(spec, isa), None, 0, 6)
+    assert case.pool.tobytes() == wanted.tobytes()

@@ -14,8 +14,8 @@ GRAPH = """
         return %a, %kv"""
 
 
-# f16 keeps 11 bits of each key and value, and a softmax of the products sees both errors
-@pytest.mark.parametrize(("dtype", "rtol"), [("f32", 0.0), ("f16", 2**-9)])
+# f16 keeps 11 bits of each key and value, q8 about 7, and a softmax of the products sees both errors
+@pytest.mark.parametrize(("dtype", "rtol"), [("f32", 0.0), ("f16", 2**-9), ("q8", 2**-4)])
 def test_says_it_where_the_cache_is_written_and_read(dtype: str, rtol: float) -> None:
     after = GRAPH.replace("=16}", f"=16, dtype='{dtype}'}}").replace("=0.25}", f"=0.25, dtype='{dtype}'}}")
     assert_rewrites(choose_cache_dtype.bind(dtype=dtype), GRAPH, after, rtol=rtol)
