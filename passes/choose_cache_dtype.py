@@ -13,7 +13,7 @@ CACHE_OPS = ("kv_append", "rope_kv_append", "attention", "latent_append", "laten
 def choose_cache_dtype(graph: Graph, dtype: str) -> Graph:
     """Sets `dtype` ("f32", "f16" or "q8") on every op that writes or reads the cache. Changes results where it is not f32.
 
-    Raises UsageError for "q8" where the cache holds latents: they are small already, and one scale would be of all their features.
+    Raises UsageError for "q8" where the cache holds latents: they are small already, and one scale would serve all features.
     """
     assert dtype in ("f32", "f16", "q8"), dtype
     if dtype == "q8" and any(node.op == "latent_append" for node in graph.nodes):
