@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import select
 import signal
@@ -12,6 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 LOAD_SECONDS, ANSWER_SECONDS = 300.0, 600.0
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """In the child: a stopped worker would otherwise outlive a parent that is killed, and keep its gigabytes."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class WorkerError(Exception):
@@ -23,7 +31,9 @@ class Worker:
 
     def __init__(self, command: Sequence[str], ready: bool = True) -> None:
         self._said = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0, preexec_fn=_die_with_parent
+        )
         self.about: dict[str, Any] = {}
         if ready:
             try:

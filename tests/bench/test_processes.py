@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,8 +26,12 @@ def script(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def stopped(process: int) -> bool:
-    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+def state(process: int) -> str:
+    """The letter the kernel gives it: T is stopped, Z is dead and not yet waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone"
 
 
 def test_a_worker_says_what_it_is_and_answers() -> None:
@@ -39,9 +44,9 @@ def test_a_worker_rests_unless_it_is_asked() -> None:
     with Worker(script(ECHO)) as worker:
         worker.ask("abc")
         until = time.monotonic() + 5
-        while not stopped(worker.process.pid) and time.monotonic() < until:
+        while state(worker.process.pid) != "T" and time.monotonic() < until:
             time.sleep(0.01)
-        assert stopped(worker.process.pid)
+        assert state(worker.process.pid) == "T"
     assert worker.process.returncode == -signal.SIGKILL
 
 
@@ -53,6 +58,24 @@ def test_a_worker_that_ends_is_an_error_with_its_last_words() -> None:
 def test_a_worker_that_crashes_before_it_is_ready_is_named_by_its_signal() -> None:
     with pytest.raises(WorkerError, match="SIGSEGV"):
         Worker(script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+
+
+PARENT = """
+import os, signal
+from benchmarks.worker import Worker
+worker = Worker({command!r})
+print(worker.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_dies_with_a_parent_that_is_killed(root: Path) -> None:
+    killed = subprocess.run(script(PARENT.format(command=script(ECHO))), cwd=root, stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    worker, until = int(killed.stdout), time.monotonic() + 5
+    while state(worker) not in ("gone", "Z") and time.monotonic() < until:
+        time.sleep(0.01)
+    assert state(worker) in ("gone", "Z")
 
 
 def test_the_first_output_comes_before_the_end() -> None:
