@@ -22,6 +22,7 @@ from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
 
 LONG_FACTORS = "rope_factors_long.weight"
+MAX_PREDICTING = 16
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
 
 NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
@@ -171,6 +172,12 @@ class Keys:
             return next((name for name in candidates if self.checkpoint.keys.get(name) is not None), candidates[0])
         return f"{self.checkpoint.architecture}.{NAMES[key][0] if key in NAMES else key}"
 
+    @property
+    def predicting(self) -> int:
+        """How many layers behind the last predict further tokens: llmc leaves them out."""
+        key = self.name("nextn_predict_layers") if self.gguf else "num_nextn_predict_layers"
+        return self.checkpoint.integer(key, 0, MAX_PREDICTING, 0)
+
     def has(self, key: str) -> bool:
         return self.checkpoint.keys.get(self.name(key)) is not None
 
@@ -215,6 +222,10 @@ class Keys:
 
 def _layers(keys: Keys) -> int:
     layers = keys.integer("layers", high=MAX_LENGTH)
+    if keys.gguf and keys.predicting:  # counted among the blocks
+        if keys.predicting >= layers:
+            raise MalformedFileError(f"{keys.name('layers')} is {layers}, and {keys.predicting} of them predict further tokens")
+        layers -= keys.predicting
     tensors = len(keys.checkpoint.tensors)
     if layers > tensors:
         raise MalformedFileError(f"{keys.name('layers')} is {layers}, but the file has {tensors} tensors in all")

@@ -281,8 +281,12 @@ def _is_variant(w: Weights, name: str, flag: str, config: Config) -> bool:
 
 
 def _refuse_unused(w: Weights, config: Config) -> None:
-    """A tensor nobody asked for would change the result if it meant something: refuse it."""
-    unused = sorted(w.checkpoint.tensors.keys() - w.used)
+    """A tensor nobody asked for would change the result if it meant something: refuse it. Layers behind the last that predict
+    further tokens mean nothing for the next one.
+    """
+    beyond = range(config.layers, config.layers + Keys(w.checkpoint).predicting)
+    ahead = tuple(prefix.format(i=i) for prefix in ("blk.{i}.", "model.layers.{i}.") for i in beyond)
+    unused = sorted(name for name in w.checkpoint.tensors.keys() - w.used if not name.startswith(ahead or "\0"))
     if unused:
         shown = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
         arch, layers = w.checkpoint.architecture, Keys(w.checkpoint).name("layers")

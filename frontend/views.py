@@ -80,16 +80,18 @@ def vectors(source: Tensor, name: str, rows: slice) -> View:
 
 
 def fused_experts(
-    tensors: Mapping[str, Tensor], module: str, layers: int, *, transposed: bool, interleaved: bool = False
-) -> dict[str, View]:
+    tensors: Mapping[str, Tensor], module: str, layers: int, *, transposed: bool, interleaved: bool = False,
+    fused: str = "gate_up_proj", last: str = "down_proj",
+) -> dict[str, View]:  # fmt: skip
     """The gates and ups of experts that share a tensor [E, 2F, C], and their downs, as tensors of their own.
 
-    module: what holds them, {i} for the layer: "model.layers.{i}.mlp.experts", which has gate_up_proj and down_proj. A dense
-    tensor may be `transposed`, [E, C, 2F]. Gates are the first half of the rows, or with `interleaved` every second.
+    module: what holds them, {i} for the layer: "model.layers.{i}.mlp.experts", which has `fused` and `last`; the parts are its
+    gate_proj.weight, up_proj.weight and down_proj.weight. A dense tensor may be `transposed`, [E, C, 2F]. Gates are the first
+    half of the rows, or with `interleaved` every second.
     """
     shown: dict[str, View] = {}
     for name in (module.format(i=i) for i in range(layers)):
-        gate_up, down = tensors.get(f"{name}.gate_up_proj"), tensors.get(f"{name}.down_proj")
+        gate_up, down = tensors.get(f"{name}.{fused}"), tensors.get(f"{name}.{last}")
         for source, parts in ((gate_up, ("gate_proj", "up_proj")), (down, ("down_proj",))):
             if source is None or len(source.shape) != 3:
                 continue
@@ -104,3 +106,11 @@ def fused_experts(
 def halves(rows: int, interleaved: bool) -> tuple[slice, slice]:
     """Which rows of a fused matrix belong to the gate, and which to the other half."""
     return (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(0, rows // 2), slice(rows // 2, None))
+
+
+def vector(source: Tensor, name: str) -> View:
+    """A matrix of one row as a vector. Raises MalformedFileError naming the tensor."""
+    if len(source.shape) != 2 or source.shape[0] != 1:
+        raise MalformedFileError(f"tensor {source.name} of shape {list(source.shape)} is no matrix of one row")
+    shown = view(source, name)
+    return replace(shown, tensor=replace(shown.tensor, shape=source.shape[1:]))

@@ -138,3 +138,10 @@ def test_gpt_oss_states_its_window(shared: Path) -> None:
     gpt_oss = read_gguf(shared / "models" / "open" / "gpt_oss" / "model.gguf")
     with pytest.raises(MalformedFileError, match=r"gpt-oss\.attention\.sliding_window"):
         graph_of(gpt_oss, drop="sliding_window")
+
+
+def test_layers_that_predict_further_tokens_are_left_out(mixtral: Checkpoint) -> None:
+    graph = optimize(graph_of(mixtral, nextn_predict_layers=1), "f32")
+    assert len(graph.of_kind("experts")) == len(optimize(graph_of(mixtral), "f32").of_kind("experts")) - 1
+    with pytest.raises(MalformedFileError, match="2 of them predict further tokens"):
+        graph_of(mixtral, nextn_predict_layers=2)
