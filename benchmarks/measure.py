@@ -11,6 +11,7 @@ from benchmarks import engines
 from benchmarks.cases import Question
 from benchmarks.engines import LLAMA_CPP, LLMC, Engines
 from benchmarks.models import Model
+from benchmarks.others import Others
 from benchmarks.process import CommandError, Run, run
 from benchmarks.statistics import fastest, rounds
 from benchmarks.worker import Worker, WorkerError
@@ -27,6 +28,7 @@ class Measured:
     """All that one question gave. Lists have one entry per round; `limit` is the least time possible, as measured in that round.
 
     seconds  by engine, in the way chosen for it     trials  by engine and way, before the rounds     failed  by engine, why
+    others   processors that other programs kept busy during the rounds
     """
 
     name: str
@@ -37,6 +39,7 @@ class Measured:
     probes: dict[str, list[float]] = field(default_factory=dict)
     trials: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    others: float = 0.0
 
     def add_trials(self, engine: str, trials: dict[str, list[float]]) -> None:
         if trials:
@@ -116,15 +119,18 @@ class Bench:
         self._choose(q, result)
         if LLMC not in result.ways:
             return result
-        names = [*result.ways, ""]
-        for order in rounds(names, count):
+        others = Others(self._pids())
+        for order in rounds([*result.ways, ""], count):
             for engine in order:
                 if not engine:
                     self._probe(q, result)
-                    continue
-                if engine in result.ways:
+                elif engine in result.ways:
                     self._answer(q, engine, result)
+        result.others = others.cores(self._pids())
         return result
+
+    def _pids(self) -> list[int]:
+        return [w.process.pid for w in (*self._workers.values(), *self._limits.values())]
 
     def _answer(self, q: Question, engine: str, result: Measured) -> None:
         """Adds the seconds of one engine. A peer that fails is out of this question; when llmc does, WorkerError."""
@@ -153,6 +159,7 @@ def start(who: Engines, model: Model, threads: int, count: int) -> Measured:
         except CommandError as error:
             result.failed[engine] = str(error)
     with Worker(engines.limits(model, threads)["memory"], ready=False) as memory:
+        others = Others([memory.process.pid])
         for order in rounds([*result.ways, ""], count):
             for engine in order:
                 if engine:
@@ -160,6 +167,7 @@ def start(who: Engines, model: Model, threads: int, count: int) -> Measured:
                     result.seconds.setdefault(engine, []).append(seconds)
                 else:
                     result.limit.append(memory.ask("1"))
+        result.others = others.cores([memory.process.pid])
     return result
 
 

@@ -9,6 +9,8 @@ from benchmarks.engines import LLMC
 from benchmarks.measure import Measured
 from benchmarks.statistics import Quartiles, rates, ratio
 
+QUIET = 0.1  # processors that others may keep busy without a remark
+
 
 def result(m: Measured, model: str, threads: int) -> dict[str, Any]:
     """One row with everything that was seen: figures, ratios of llmc to each peer, its share of the limit, raw answers."""
@@ -25,6 +27,7 @@ def result(m: Measured, model: str, threads: int) -> dict[str, Any]:
         "share_of_limit": ratio(ours, m.limit).as_json() if ours and len(m.limit) == len(ours) else None,
         "ways": m.ways,
         "failed": m.failed,
+        "others_cores": m.others,
         "raw": {"seconds": m.seconds, "limit_seconds": m.limit, "probes": m.probes, "trials": m.trials},
     }
 
@@ -99,6 +102,9 @@ def memory(found: dict[str, dict[str, Any]]) -> str:
 def remarks(document: dict[str, Any]) -> str:
     """Peers that are absent, ways that failed, measurements that ended early: nothing is left out silently."""
     lines = [f"absent: {name}: {why}" for name, why in document["peers"]["absent"].items()]
+    busy = max((row["others_cores"] for row in document["results"]), default=0.0)
+    if busy > QUIET:
+        lines.append(f"not a quiet machine: other programs kept up to {busy:.1f} processors busy; ratios to peers are too high")
     for row in document["results"]:
         name = f"{row['model']}, {row['threads']} threads, {row['name']}"
         lines += [f"failed: {name}: {who}: {why}" for who, why in row["failed"].items()]

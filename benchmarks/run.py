@@ -74,6 +74,14 @@ def _least_memory(case: Case) -> dict[str, int]:
     return {"weights_bytes": case.model.weights.stat().st_size, "cache_bytes": cache}
 
 
+def _late(o: argparse.Namespace, document: dict[str, Any], name: str) -> bool:
+    """Whether the time that was allowed is over; notes what is left out for it."""
+    late = time.time() - _BEGUN > 60 * o.minutes
+    if late:
+        document["errors"].append(f"not measured: {name}: --minutes {o.minutes:g} are over")
+    return bool(late)
+
+
 def measure_case(case: Case, who: Engines, o: argparse.Namespace, document: dict[str, Any]) -> None:
     """Adds what a case gives to the document, bit by bit: what was measured stays when something fails."""
     name = f"{case.model}, {case.threads} thread{'s' * (case.threads > 1)}"
@@ -99,8 +107,7 @@ def measure_case(case: Case, who: Engines, o: argparse.Namespace, document: dict
             document["memory"][name] = entry
     with Bench(who, case.model, case.threads, say) as bench:
         for question in case.questions:
-            if time.time() - _BEGUN > 60 * o.minutes:
-                document["errors"].append(f"not measured: {name}, {question.name}: --minutes {o.minutes:g} are over")
+            if _late(o, document, f"{name}, {question.name}"):
                 continue
             try:
                 keep(bench.ask(question, o.pairs))
@@ -118,6 +125,8 @@ def main() -> int:
         "workers": {}, "builds": {}, "results": [], "memory": {}, "errors": [],
     }  # fmt: skip
     for case in wanted(o):
+        if _late(o, document, f"{case.model}, {case.threads} threads"):
+            continue
         try:
             measure_case(case, who, o, document)
         except CommandError as error:

@@ -66,6 +66,12 @@ def test_memory_is_set_against_what_must_be_held() -> None:
     assert "+5.0 %" in text and "llama.cpp plain: no header" in text
 
 
+def test_a_busy_machine_is_remarked() -> None:
+    quiet, busy = (document(report.result(measured(others=cores), "m", 1)) for cores in (0.05, 0.7))
+    assert "quiet" not in report.render(quiet)
+    assert "not a quiet machine: other programs kept up to 0.7 processors busy" in report.render(busy)
+
+
 def test_sizes_show_both_compilations() -> None:
     build = {
         "first": {"seconds": 12.34, "peak_bytes": 3_000_000}, "again": {"seconds": 4.0, "peak_bytes": 2_000_000},
