@@ -176,7 +176,8 @@ class _Lowering:
         self.inputs = {node.output.name: node.output.name for node in graph.of_kind("input")}
         for node in graph.of_kind("constant"):
             assert node.data is not None
-            self.plan.constants[_identifier(node.output.name)] = [float(x) for x in node.data.reshape(-1)]
+            padding = [0.0] * (-node.data.size % TILE)  # vectors are read in whole steps of 16
+            self.plan.constants[_identifier(node.output.name)] = [float(x) for x in node.data.reshape(-1)] + padding
         self.constants = {node.output.name for node in graph.of_kind("constant")}
 
     def call(self, function: str, *args: object) -> None:
@@ -219,7 +220,9 @@ class _Lowering:
         return f"W({self.plan.weights.offset(value)})"
 
     def vector(self, value: Value | None) -> str:
-        return "NULL" if value is None else f"(const float *){self.weight(value)}"
+        if value is None or value.name in self.constants:
+            return self.f32(value) if value else "NULL"
+        return f"(const float *){self.weight(value)}"
 
     def in_place(self, source: Value, target: Value) -> None:
         """Kernels that update their operand need it where the result will be."""
@@ -349,12 +352,12 @@ def _linear_gated(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-@_rule("silu_mul", "gelu_mul", "gelu", "gelu_erf")
+@_rule("silu_mul", "gelu_mul", "gelu", "gelu_erf", "relu2", "xielu")
 def _activation(p: _Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)
     n = _pad(_columns(x))
-    fn = p.kernel(Activation(_function(node), gated=bool(up), f32=y is not None, q8=out is not None))
+    fn = p.kernel(Activation(_function(node), gated=node.op.endswith("_mul"), f32=y is not None, q8=out is not None))
     factor = p.f32(up[0]) if up else "NULL"
     p.call("llmc_op_activation", fn, p.f32(x), factor, p.f32(y) if y else "NULL", _q8(p, out), n, n, n, n, p.tokens(x))
     p.barrier()
@@ -476,15 +479,16 @@ def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -
 
 @_rule("attention")
 def _attention(p: _Lowering, node: Node) -> None:
-    a, (q, _, _, *sinks) = node.attrs, node.inputs
+    a, (q, _, _, *of_heads) = node.attrs, node.inputs
     group = a["heads"] // a["kv_heads"]
     softcap, window = a.get("softcap", 0.0), a.get("window", 0)
-    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0, bool(sinks))
+    kind = ("slopes" if a.get("alibi") else "sinks") if of_heads else ""
+    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0, kind)
     fns = p.kernel(*specs, member=specs[0].symbol)
     n = _pad(_columns(q))
     tile, o, scale = specs[1].tokens, p.f32(node.output), _float(a["scale"])
-    sink = p.vector(sinks[0] if sinks else None)
-    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), sink, o, p.layer_cache(node), n, n, scale, _float(softcap), window)
+    vector = p.vector(of_heads[0] if of_heads else None)
+    p.call("llmc_op_attention", "s", fns, tile, p.f32(q), vector, o, p.layer_cache(node), n, n, scale, _float(softcap), window)
     p.barrier()
 
 
@@ -506,6 +510,23 @@ def _gate_rows(p: _Lowering, node: Node) -> None:
     p.in_place(x, node.output)
     n = _columns(x)
     p.call("llmc_op_gate_rows", p.kernel(GateRows()), p.f32(node.output), p.f32(logits), n, _pad(n), _pad(1), p.tokens(x))
+    p.barrier()
+
+
+@_rule("clamp")
+def _clamp(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    n = _columns(node.output)
+    p.call("llmc_op_clamp", p.f32(node.output), n, _pad(n), _float(node.attrs["limit"]), p.tokens(node.output))
+    p.barrier()
+
+
+@_rule("scale_positions")
+def _scale_positions(p: _Lowering, node: Node) -> None:
+    x, _, factors = node.inputs
+    p.in_place(x, node.output)
+    n, count = _columns(x), int(factors.type.shape[0])
+    p.call("llmc_op_scale_positions", "s", p.f32(node.output), p.f32(factors), count, node.attrs["length"], n, _pad(n))
     p.barrier()
 
 

@@ -26,7 +26,7 @@ MAX_PREDICTING = 16
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
 
 NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
-    "hidden": ("embedding_length", ("hidden_size", "n_embd", "d_model")),
+    "hidden": ("embedding_length", ("hidden_size", "n_embd", "n_embed", "d_model")),
     "intermediate": ("feed_forward_length", ("intermediate_size", "n_inner", "ffn_hidden_size")),
     "layers": ("block_count", ("num_hidden_layers", "n_layer", "n_layers")),
     "heads": ("attention.head_count", ("num_attention_heads", "n_head", "n_heads")),
@@ -46,7 +46,16 @@ NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
     "embedding_scale": ("embedding_scale", "embedding_multiplier"),
     "residual_scale": ("residual_scale", "residual_multiplier"),
     "logit_scale": ("logit_scale", "logits_scaling"),
+    "clip": ("attention.clamp_kqv", "clip_qkv"),
 }
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Queries from position i * length on are multiplied by 1 + beta * ln(1 + i)."""
+
+    beta: float
+    length: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,9 @@ class Config:
     logit_softcap: float = 0.0
     activation: str = ""  # the feed-forward's function as config.json says it; "": the family's
     parallel: bool = False  # attention and feed-forward side by side, where a family has both kinds
+    clip: float = 0.0  # what elements of q, k and v are clamped to; 0: not
+    slopes: tuple[float, ...] = ()  # ALiBi's, one for each head; empty: none
+    temperature: Temperature | None = None
     rotating: tuple[bool, ...] | None = None  # which layers rotate; None: as the family has it
     recurrent: tuple[bool, ...] = ()  # which layers keep a state instead of keys and values; empty: none
     ssm: Ssm | None = None  # sizes of the recurrent layers' state space
@@ -127,6 +139,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
         embedding_scale=keys.factor("embedding_scale") or 1.0,
         residual_scale=keys.factor("residual_scale") or 1.0,
         logit_scale=keys.factor("logit_scale") or 1.0,
+        clip=keys.factor("clip") or 0.0,
         experts=read_experts(keys, layers, dialect),
         **options,
     )

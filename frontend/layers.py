@@ -7,10 +7,13 @@ D head dim.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from itertools import accumulate
 
+import numpy as np
+
 from llmc.errors import MalformedFileError
-from llmc.frontend.config import Config, Keys
+from llmc.frontend.config import Config, Keys, Temperature
 from llmc.frontend.experts import Experts
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Builder, Value
@@ -30,6 +33,9 @@ class Step:
     norm: str = "rms_norm"
     local_rope_table: Value | None = None  # of layers with a window
     windowed: bool = False  # whether a layer had a window
+    slopes: Value | None = None  # of the heads, [H]
+    temperatures: Value | None = None  # factors of queries, one for every so many positions
+    ones: dict[int, Value] = field(default_factory=dict)  # by their number
     reordered: dict[tuple[str, str], Value] = field(default_factory=dict)  # by the names of x and of the order of its columns
 
     def local(self, every: int) -> bool:
@@ -47,12 +53,22 @@ def rms_norm(s: Step, x: Value, weight: Value, name: str = "norm") -> Value:
 
 
 def norm(s: Step, x: Value, w: Weights, name: str) -> Value:
-    """x [T, C] -> [T, C] by the weights of that name: the family's norm, a layer norm with the bias where there is one."""
-    weight = w.vector(name, s.config.hidden)
+    """x [T, C] -> [T, C] by the weights of that name: the family's norm, a layer norm with the bias where there is one.
+
+    A family whose norms have no weights has no name for them.
+    """
+    weight = w.vector(name, s.config.hidden) if name in w.names else ones(s, s.config.hidden)
     if s.norm == "rms_norm":
         return rms_norm(s, x, weight, name)
     bias = w.optional_vector(f"{name}.bias", s.config.hidden)
     return s.emit("layer_norm", x, weight, *([] if bias is None else [bias]), name=name, eps=s.config.norm_eps)
+
+
+def ones(s: Step, size: int) -> Value:
+    """The weights of a norm that has none: [size]."""
+    if size not in s.ones:
+        s.ones[size] = s.builder.constant(f"ones.{size}", np.ones(size, np.float32))
+    return s.ones[size]
 
 
 def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
@@ -88,16 +104,20 @@ def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], col
 
 
 def attention(
-    s: Step, x: Value, w: Weights, *, qk_norm: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False
-) -> Value:
+    s: Step, x: Value, w: Weights, *,
+    qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
+) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
-    qk_norm: each head of q and k is normalised before it rotates; row_norm: all heads of q together are, and those of k. local:
-    a token sees the last positions only, as many as the config's window has, and rotates as layers with a window do.
+    qk_norm: each head of q and k is normalised before it rotates; norm_last: after that; row_norm: all heads of q together are,
+    and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
+    a window do.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim, "attn.k": c.kv_heads * c.head_dim, "attn.v": c.kv_heads * c.head_dim}
     q, k, v = linears(s, x, w, "attn.qkv", rows, c.hidden)
+    if c.clip:
+        q, k, v = (s.emit("clamp", part, name="clamped", limit=c.clip) for part in (q, k, v))
     if row_norm:
         q = rms_norm(s, q, w.vector("attn.q_norm", rows["attn.q"]), "q_norm")
         k = rms_norm(s, k, w.vector("attn.k_norm", rows["attn.k"]), "k_norm")
@@ -107,6 +127,10 @@ def attention(
     if rotate and table is not None:
         q = s.emit("rope", q, table, name="q_rope", heads=c.heads, style=s.rope_style)
         k = s.emit("rope", k, table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
+    if norm_last:
+        q, k = head_norm(s, q, w, "q_norm", c.heads), head_norm(s, k, w, "k_norm", c.kv_heads)
+    if c.temperature is not None:
+        q = s.emit("scale_positions", q, s.positions, temperatures(s, c.temperature), name="q", length=c.temperature.length)
     mixed = _attend(s, q, k, v, local, w.optional_vector("attn.sinks", c.heads))
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
@@ -128,8 +152,10 @@ def _attend(s: Step, q: Value, k: Value, v: Value, local: bool, sinks: Value | N
     s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=s.layer, kv_heads=c.kv_heads, head_dim=c.head_dim)
     of = dict(layer=s.layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
     scores = s.emit("attention_scores", q, s.kv, name="scores", **of, **softcap)
-    others = [] if sinks is None else [sinks]
-    probabilities = s.emit("softmax_causal", scores, s.positions, *others, name="probabilities", **window)
+    of_heads = s.slopes if sinks is None else sinks
+    slopes = {"alibi": True} if of_heads is not None and of_heads is s.slopes else {}
+    others = [] if of_heads is None else [of_heads]
+    probabilities = s.emit("softmax_causal", scores, s.positions, *others, name="probabilities", **window, **slopes)
     return s.emit("attention_values", probabilities, s.kv, name="mixed", **of)
 
 
@@ -143,10 +169,19 @@ def geglu(s: Step, x: Value, w: Weights) -> Value:
     return _gated(s, x, w, "gelu", FEED_FORWARD, s.config.intermediate)
 
 
-def mlp(s: Step, x: Value, w: Weights, function: str = "gelu") -> Value:
-    """x [T, C] -> [T, C]: down(function(up(x))), of "gelu" (tanh form) and "gelu_erf"."""
+def temperatures(s: Step, t: Temperature) -> Value:
+    """Factors of queries, one for every `length` positions of the context."""
+    if s.temperatures is None:
+        with localcontext(prec=40):
+            values = [float(1 + Decimal(t.beta) * Decimal(1 + i).ln()) for i in range(-(-s.config.context // t.length))]
+        s.temperatures = s.builder.constant("temperatures", np.array(values, np.float32))
+    return s.temperatures
+
+
+def mlp(s: Step, x: Value, w: Weights, function: str = "gelu", *parameters: Value) -> Value:
+    """x [T, C] -> [T, C]: down(function(up(x))), of "gelu" (tanh form), "gelu_erf", "relu2", or "xielu" and its parameters."""
     c = s.config
-    activated = s.emit(function, linear(s, x, w, "ffn.up", c.intermediate, c.hidden))
+    activated = s.emit(function, linear(s, x, w, "ffn.up", c.intermediate, c.hidden), *parameters)
     return linear(s, activated, w, "ffn.down", c.hidden, c.intermediate)
 
 

@@ -112,6 +112,10 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     if "positions" in w.names:
         learned = b.emit("embedding", positions, w.matrix("positions", config.context, config.hidden), name="position")
         x = b.emit("add", x, learned, name="x")
+    if "embedding.norm" in w.names:
+        x = norm(s, x, w, "embedding.norm")
+    if config.slopes:
+        s.slopes = b.constant("slopes", np.array(config.slopes, np.float32))
     for layer in range(config.layers):
         s.layer = layer
         x = architecture.block(s, x, w.at(layer))
@@ -131,6 +135,9 @@ def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
     logits = s.builder.emit("matmul", x, s.builder.emit("dequantize", head.weight, name="head.f32"), name="logits")
     if head.scales is not None:
         logits = s.builder.emit("scale_columns", logits, head.scales, name="logits")
+    bias = w.optional_vector("head.bias", vocab)
+    if bias is not None:
+        logits = s.builder.emit("add_bias", logits, bias, name="logits")
     if c.logit_scale != 1.0:
         logits = s.builder.emit("scale", logits, name="logits", factor=1.0 / c.logit_scale)
     return s.builder.emit("softcap", logits, name="logits", cap=c.logit_softcap) if c.logit_softcap else logits
@@ -263,7 +270,7 @@ def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> N
     per_layer = [(i, name) for i in range(config.layers) for name in always if "{i}" in w.names[name]]
     needed = [(i, name) for i, name in per_layer if architecture.belongs(name, config, i)]
     missing = [w.names[name].format(i=i) for i, name in needed if not w.at(i).has(name)]
-    missing += [w.names[name] for name in ("embedding", "norm") if not w.has(name)]
+    missing += [w.names[name] for name in ("embedding", "norm") if name in w.names and not w.has(name)]
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise MalformedFileError(f"missing tensors: {shown}")

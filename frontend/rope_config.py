@@ -15,7 +15,7 @@ from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
 from llmc.frontend.dialect import Dialect
 from llmc.frontend.rope import RopeScaling, longrope_magnitude, yarn_mscale
 
-KINDS: Final = ("default", "linear", "llama3", "yarn", "longrope")
+KINDS: Final = ("default", "dynamic", "linear", "llama3", "yarn", "longrope")
 FULL: Final = "rope_parameters.full_attention."
 MAX_CONTEXT: Final = (1 << 32) - 1
 
@@ -70,7 +70,7 @@ def _scaling(keys: _RopeKeys, dims: int, context: int) -> RopeScaling:
         raise UnsupportedModelError(f"{keys.checkpoint.key_file}: {quoted(nested[0])}: llmc compiles one rotation for all layers")
     old = keys.checkpoint.string(f"{keys.prefix}type", "default")
     kind = keys.checkpoint.string(f"{keys.prefix}rope_type", old)
-    if kind == "default":
+    if kind in ("default", "dynamic"):  # dynamic NTK leaves positions of the model's own context as they are
         return RopeScaling()
     if kind == "linear":
         return RopeScaling("linear", keys.factor())

@@ -1,8 +1,9 @@
 """The nonlinear part of a feed-forward block: an activation function, mostly times the gate's other half.
 
 silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), gelu_erf(x) = x/2 (1 + erf(x/sqrt(2))).
+relu2(x) = max(x, 0)^2. xielu(x) = p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.
 clamped_silu(g) u = g / (1 + e^(-1.702 g)) (u + 1) with g at most 7 and u in -7..7: both halves change, so it is always gated.
-arXiv:1606.08415, arXiv:2002.05202, arXiv:2508.10925.
+arXiv:1606.08415, arXiv:2002.05202, arXiv:2109.08668, arXiv:2411.13010, arXiv:2508.10925.
 """
 
 import math
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
-FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu")
+FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu", "relu2", "xielu")
 SLOPE, LIMIT = 1.702, 7.0  # of clamped_silu
 
 
@@ -27,7 +28,8 @@ class Activation:
     """v = function(gate[t]) * up[t], without the factor unless `gated`, over n columns for tokens t in [lo, hi), as rows y (f32),
     as q8 token tiles of n_tokens tokens (rows from n_tokens on, where hi reaches them, are zeros), or both.
 
-    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8. `up` is not looked at unless `gated`.
+    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8. `up` is not looked at unless `gated`, but of xielu,
+    which is never gated: there it holds p, n, b and eps.
     """
 
     function: str
@@ -42,6 +44,8 @@ class Activation:
             raise ValueError("an activation without a result")
         if self.function == "clamped_silu" and not self.gated:
             raise ValueError("clamped_silu without a gate's other half")
+        if self.function == "xielu" and self.gated:
+            raise ValueError("xielu has parameters in the place of a gate's other half")
 
     @property
     def symbol(self) -> str:
@@ -61,8 +65,13 @@ class Activation:
 
 
 def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating] | float = 1.0) -> NDArray[np.float64]:
-    """gate, up [..., n] -> function(gate) * up."""
+    """gate, up [..., n] -> function(gate) * up. Of xielu, up is the parameters [4]."""
     x = gate.astype(np.float64)
+    if function == "relu2":
+        return np.asarray(np.maximum(x, 0) ** 2 * up)
+    if function == "xielu":
+        p, n, b, eps = np.asarray(up, np.float64)[:4]
+        return np.asarray(np.where(x < 0, n * (np.expm1(np.minimum(x, eps)) - x), p * x * x) + b * x)
     if function == "clamped_silu":
         x = np.minimum(x, LIMIT)
         return np.asarray(x / (1 + np.exp(-np.clip(SLOPE * x, -700, None))) * (np.clip(up, -LIMIT, LIMIT) + 1.0))

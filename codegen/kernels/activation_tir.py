@@ -6,12 +6,14 @@ from llmc.codegen import tir
 from llmc.codegen.kernels.activation import LIMIT, SLOPE, Activation
 from llmc.codegen.kernels.activations import COLUMNS
 from llmc.codegen.kernels.quantize import QuantisedRow
-from llmc.codegen.tir import Expr, f32, i64, let, load, loop, store
+from llmc.codegen.tir import Expr, View, f32, i64, let, load, loop, splat, store
 from llmc.target import Isa
 
 _ROOT = 0.7978845608028654  # sqrt(2/pi)
 _HALF_ROOT = 0.7071067811865476  # sqrt(1/2)
 _ERFC = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)  # of t^5, ..., t; times e^(-z^2)
+_NEAR = 0.5
+_EXPM1 = (1 / 40320, 1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)  # of x^7, ..., 1: (e^x - 1) / x
 _STEP = 16  # columns rows are padded to
 
 
@@ -43,7 +45,7 @@ def _columns(spec: Activation, isa: Isa, p: SimpleNamespace, token: Expr, first:
         up = load(p.up, i64(token) * i64(p.ldu) + at, isa.lanes) if spec.gated else None
         if spec.function == "clamped_silu":
             gate, up = _clamped(isa, gate, up)
-        value = _FUNCTIONS[spec.function](isa, gate)
+        value = _xielu(isa, gate, p.up) if spec.function == "xielu" else _FUNCTIONS[spec.function](isa, gate)
         values.append(let(value if up is None else value * up))
         if spec.f32:
             store(p.y, i64(token) * i64(p.ldy) + at, values[-1])
@@ -85,4 +87,23 @@ def _gelu_erf(isa: Isa, x: Expr) -> Expr:
     return tir.select(x < f32(0.0, lanes), x * tail, tir.fma(isa, f32(0.0, lanes) - x, tail, x))
 
 
-_FUNCTIONS = {"silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu}
+def _relu2(isa: Isa, x: Expr) -> Expr:
+    positive = let(tir.maximum(x, f32(0.0, isa.lanes)))
+    return positive * positive
+
+
+def _xielu(isa: Isa, x: Expr, parameters: View) -> Expr:
+    """Far below zero e^x - 1 - x loses nothing; near it, where e^x - 1 would, the first terms of its series take its place."""
+    lanes = isa.lanes
+    p, n, b, eps = (splat(load(parameters, i), lanes) for i in range(4))
+    low = let(tir.minimum(x, eps))
+    series = f32(_EXPM1[0], lanes)
+    for c in _EXPM1[1:]:
+        series = let(tir.fma(isa, series, low, f32(c, lanes)))
+    near = low > f32(-_NEAR, lanes)
+    expm1 = let(tir.select(near, series * low, let(tir.exp(isa, low)) - f32(1.0, lanes)))
+    below = let((expm1 - x) * n)
+    return tir.fma(isa, b, x, let(tir.select(x < f32(0.0, lanes), below, p * x * x)))
+
+
+_FUNCTIONS = {"silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu, "relu2": _relu2}

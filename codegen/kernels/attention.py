@@ -7,9 +7,10 @@ partitions of 512. A partition starts fresh and ends as a state (m, z, acc[d]) p
 
 or, where scores are capped, s = cap * tanh((q . k) * scale / cap) * log2(e) (Gemma 2, arXiv:2408.00118),
 and states are merged in ascending order, M' = max(M, m), (Z, A) = (Z, A) 2^(M - M') + (z, acc) 2^(m - M'). A sink, a learned
-logit of a query head that has no value (gpt-oss, arXiv:2508.10925), joins Z once, after the last state. So a row's result is a
-function of its own query, keys and values alone, to the bit: not of how many tokens are computed together, nor of who computes
-which partition. Keys past the row's position contribute exactly nothing, nor do keys outside its window.
+logit of a query head that has no value (gpt-oss, arXiv:2508.10925), joins Z once, after the last state. With slopes (ALiBi,
+arXiv:2108.12409) a head's score is less by its slope for every position that the key lies back. So a row's result is a function
+of its own query, keys and values alone, to the bit: not of how many tokens are computed together, nor of who computes which
+partition. Keys past the row's position contribute exactly nothing, nor do keys outside its window.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from llmc.target import Isa
 
 PARTITION_TOKENS = 512
+OF_HEADS = ("", "sinks", "slopes")
 _TILE_ROWS = 16  # rows a prefill tile should have: enough to use a loaded key several times, few enough for L1
 _TILE_TOKENS = 8
 
@@ -40,7 +42,8 @@ class Attention:
     holds several tokens, a value that is not finite also spoils the tile's earlier tokens.
 
     window: a token sees the last `window` positions only, its own among them; pages wholly before that are not read. softcap:
-    scores are capped. sinks: e^sinks[h] joins the denominator of head h. Parameters are there, and not looked at, without them.
+    scores are capped. of_heads: what the vector of that name holds for each query head h: "sinks", e^it joins the denominator,
+    "slopes" of ALiBi, or "". Parameters are there, and not looked at, without these.
 
     Uses about 12 * d * heads_per_kv * tokens bytes of stack.
     """
@@ -51,20 +54,22 @@ class Attention:
     dtype: str
     window: bool = False
     softcap: bool = False
-    sinks: bool = False
+    of_heads: str = ""
 
     def __post_init__(self) -> None:
         kv_append.check(self.d, self.dtype)
         if self.heads_per_kv < 1 or self.tokens < 1:
             raise ValueError(f"attention of {self.heads_per_kv} heads and {self.tokens} tokens")
+        if self.of_heads not in OF_HEADS or (self.softcap and self.of_heads == "slopes"):
+            raise ValueError(f"attention with {self.of_heads!r}; there are {OF_HEADS}, and slopes without caps")
 
     @classmethod
     def variants(
-        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False, sinks: bool = False
+        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False, of_heads: str = ""
     ) -> tuple["Attention", "Attention"]:
         """The kernel for single tokens and the one for tiles, of a power of two of tokens."""
         tokens = 1 << (max(2, min(_TILE_TOKENS, _TILE_ROWS // heads_per_kv)).bit_length() - 1)
-        options = (dtype, window, softcap, sinks)
+        options = (dtype, window, softcap, of_heads)
         return cls(d, heads_per_kv, 1, *options), cls(d, heads_per_kv, tokens, *options)
 
     @property
@@ -74,13 +79,13 @@ class Attention:
 
     @property
     def symbol(self) -> str:
-        options = "_window" * self.window + "_softcap" * self.softcap + "_sinks" * self.sinks
+        options = "_window" * self.window + "_softcap" * self.softcap + (f"_{self.of_heads}" if self.of_heads else "")
         return f"attention_d{self.d}_g{self.heads_per_kv}_t{self.tokens}_{self.dtype}{options}"
 
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, const float *sinks, "
+            "const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions, const float *of_heads, "
             "float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes, float scale, float softcap, "
             "int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo, int32_t tok_hi"
         )
@@ -100,10 +105,11 @@ def reference(
     window: int = 0,
     softcap: float = 0.0,
     sinks: NDArray[np.floating] | None = None,
+    slopes: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
     """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d].
 
-    window, softcap: 0 for none. sinks [heads].
+    window, softcap: 0 for none. sinks, slopes [heads].
     """
     heads, kv_heads = q.shape[1], k.shape[1]
     keys, values = (np.repeat(a.astype(np.float64), heads // kv_heads, axis=1) for a in (k, v))
@@ -112,6 +118,8 @@ def reference(
         seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
         scores = np.einsum("hd,shd->hs", row, keys[seen]) * scale
         scores = softcap * np.tanh(scores / softcap) if softcap else scores
+        if slopes is not None:
+            scores = scores - slopes.astype(np.float64)[:, None] * (position - np.arange(position + 1))[seen]
         sink = np.full((heads, 1), -np.inf) if sinks is None else sinks.astype(np.float64)[:, None]
         top = np.maximum(scores.max(axis=1, keepdims=True), sink)
         p = np.exp(scores - top)

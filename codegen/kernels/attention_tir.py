@@ -108,6 +108,8 @@ class _Attention:
             visible = let(self.position + 1 - number * PAGE_TOKENS)  # keys of this page for the tile's first token, if in 0..64
             self.page_scores(keys, values)
             with loop(0, self.rows) as row:
+                if self.spec.of_heads == "slopes":
+                    self.slope(row, let(visible + row // self.spec.heads_per_kv))
                 self.softmax(row, index, let(visible + row // self.spec.heads_per_kv))
             self.page_values(values, let(self.cache.keys(following, self.head)), index, visible)
 
@@ -135,6 +137,15 @@ class _Attention:
             return value
         lanes = tir.shape(value)[1]
         return value * load(self.cache.scales, self.scales_at[which] + i64(key), lanes)
+
+    def slope(self, row: Expr, visible: Expr) -> None:
+        """Takes from each score of a row its head's slope times how far the key lies back; `visible` - 1 is the row's own key."""
+        lanes, heads = self.lanes, self.spec.heads_per_kv
+        slope = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(_LOG2_E))
+        with loop(0, PAGE_TOKENS // lanes) as i:
+            at = let(row * PAGE_TOKENS + i * lanes)
+            ahead = tir.convert(tir.counting(i * lanes, lanes) - splat(visible - 1, lanes), "float32")
+            store(self.scores, at, tir.fma(self.isa, ahead, splat(slope, lanes), load(self.scores, at, lanes)))
 
     def softmax(self, row: Expr, index: Expr, visible: Expr) -> None:
         """Scores of one row become probabilities against its new maximum; keys from `visible` on are not there."""
@@ -250,7 +261,7 @@ class _Attention:
         """acc / z. A zero is written as +0: its sign is the one thing that masked keys may change in a sum."""
         with loop(0, self.rows) as row:
             start = self.of_row(row, self.p.ldo)
-            share = let(self.share_with_sink(row) if self.spec.sinks else f32(1.0) / load(self.total.z, row))
+            share = let(self.share_with_sink(row) if self.spec.of_heads == "sinks" else f32(1.0) / load(self.total.z, row))
 
             def divided(at: Expr, width: int) -> None:
                 acc = load(self.total.acc, row * self.d + at, width)
@@ -261,7 +272,7 @@ class _Attention:
     def share_with_sink(self, row: Expr) -> Expr:
         """1 / (z + 2^(sink - m)) where that may overflow: against the larger of m and the sink, which has no value to add."""
         m, heads = let(load(self.total.m, row)), self.spec.heads_per_kv
-        sink = let(load(self.p.sinks, self.head * heads + row % heads) * f32(_LOG2_E))
+        sink = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(_LOG2_E))
         top = let(tir.maximum(m, sink))
         shrink, own = let(tir.exp2(self.isa, m - top)), let(tir.exp2(self.isa, sink - top))
         return shrink / let(tir.fma(self.isa, load(self.total.z, row), shrink, own))

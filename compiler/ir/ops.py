@@ -142,6 +142,11 @@ def _linear_silu_mul(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[Tensor
     return _outs(attrs, *gate.shape)
 
 
+def _xielu(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(inputs[1].shape == (4,), "takes four parameters")
+    return _in_forms(inputs, attrs)
+
+
 def _norm(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, w = inputs
     _expect(w.shape == (x.shape[-1],), f"{w.shape} norm weights for {x.shape[-1]} columns")
@@ -228,6 +233,12 @@ def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
 def _gate_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, logits = inputs
     _expect(logits == f32(*x.shape[:-1], 1), "takes a logit for each row")
+    return (x,)
+
+
+def _scale_positions(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, positions, factors = inputs
+    _expect(positions.shape == x.shape[:1] and len(factors.shape) == 1 and attrs["length"] > 0, "a position for each row")
     return (x,)
 
 
@@ -348,6 +359,24 @@ def gelu_erf(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.gelu_erf(inputs[0]), attrs)
 
 
+@op(_in_forms)
+def relu2(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """max(x, 0)^2.  arXiv:2109.08668."""
+    return ref.forms(ref.relu2(inputs[0]), attrs)
+
+
+@op(_xielu)
+def xielu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,F], p, n, b, eps as f32[4]: p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.  arXiv:2411.13010."""
+    return ref.forms(ref.xielu(*inputs), attrs)
+
+
+@op(_like_first, inplace={0: 0})
+def clamp(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """min(max(x, -limit), limit)."""
+    return (np.clip(inputs[0], -np.float32(attrs["limit"]), np.float32(attrs["limit"])),)
+
+
 @op(_norm)
 def rms_norm(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,C], w f32[C] -> x / sqrt(mean(x^2) + eps) * w.  Zhang & Sennrich, arXiv:1910.07467."""
@@ -414,10 +443,13 @@ def attention_scores(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def softmax_causal(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after.
 
-    With `window`, over the last `window` of them. With sinks f32[H], e^sink joins the sum that a head's are divided by.
+    With `window`, over the last `window` of them. With sinks f32[H], e^sink joins the sum that a head's are divided by; with
+    `alibi` these are slopes, and scores are less by the slope for every position that a key lies back.
     """
-    scores, positions, *sinks = inputs
-    return (ref.softmax_causal(scores, positions, attrs.get("window", 0), *sinks),)
+    scores, positions, *of_heads = inputs
+    if attrs.get("alibi"):
+        scores, of_heads = ref.alibi(scores, positions, *of_heads), []
+    return (ref.softmax_causal(scores, positions, attrs.get("window", 0), *of_heads),)
 
 
 @op(_values)
@@ -451,6 +483,13 @@ def scale_columns(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,N], factors f32[N], optional bias f32[N] -> x * factors + bias in every row."""
     x, factors, *bias = inputs
     return ((x * factors + (bias[0] if bias else np.float32(0))).astype(np.float32),)
+
+
+@op(_scale_positions, inplace={0: 0})
+def scale_positions(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,C], positions i32[T], factors f32[F] -> row t times factors[positions[t] // length], or the last of them."""
+    x, positions, factors = inputs
+    return (x * factors[np.minimum(positions // attrs["length"], len(factors) - 1)][:, None],)
 
 
 @op(_take_columns)
@@ -556,7 +595,7 @@ def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def attention(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """q f32[T,H*D], cache, positions i32[T], perhaps sinks f32[H] -> f32[T,H*D]: grouped-query causal attention.
 
-    softmax(scale * q @ k.T) @ v, with `softcap`, `window` and sinks as in attention_scores and softmax_causal.
+    softmax(scale * q @ k.T) @ v, with `softcap`, `window`, sinks or slopes as in attention_scores and softmax_causal.
     """
     q, kv, *rest = inputs
     scores = attention_scores([q, kv], attrs)[0]

@@ -48,6 +48,19 @@ def gelu(x: Array) -> Array:
     return np.asarray(wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))), np.float32)
 
 
+def relu2(x: Array) -> Array:
+    """max(x, 0)^2.  arXiv:2109.08668."""
+    return np.asarray(np.maximum(x.astype(np.float64), 0) ** 2, np.float32)
+
+
+def xielu(x: Array, parameters: Array) -> Array:
+    """p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below, of p, n, b, eps.  arXiv:2411.13010."""
+    wide = x.astype(np.float64)
+    p, n, b, eps = (float(value) for value in parameters)
+    below = n * (np.expm1(np.minimum(wide, eps)) - wide)
+    return np.asarray(np.where(wide < 0, below, p * wide * wide) + b * wide, np.float32)
+
+
 def gelu_erf(x: Array) -> Array:
     wide = x.astype(np.float64)
     return np.asarray(wide / 2 * (1 + np.vectorize(math.erf, otypes=[float])(wide / np.sqrt(2))), np.float32)
@@ -97,6 +110,12 @@ def attention_scores(q: Array, keys: Array, heads: int, kv_heads: int, scale: fl
 def softcap(x: Array, cap: float) -> Array:
     """cap * tanh(x / cap).  arXiv:2408.00118."""
     return np.asarray(cap * np.tanh(x.astype(np.float64) / cap), np.float32)
+
+
+def alibi(scores: Array, positions: Array, slopes: Array) -> Array:
+    """scores [T, H, S] of keys 0..S-1, slopes [H]: less the slope for every position a key lies back.  arXiv:2108.12409."""
+    back = positions.astype(np.float64)[:, None] - np.arange(scores.shape[-1])
+    return np.asarray(scores - slopes.astype(np.float64)[:, None] * back[:, None, :])
 
 
 def softmax_causal(scores: Array, positions: Array, window: int = 0, sinks: Array | None = None) -> Array:

@@ -122,6 +122,24 @@ void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_
   if (r.lo < r.hi) fn(x, n, ldx, cap, r.lo, r.hi);
 }
 
+void llmc_op_clamp(const llmc_worker *w, float *x, int32_t n, int32_t ld, float limit, int32_t tokens) {
+  llmc_range r = llmc_share(w, tokens);
+  for (int32_t t = r.lo; t < r.hi; t++) {
+    float *row = x + (int64_t)t * ld;
+    for (int32_t j = 0; j < n; j++) row[j] = row[j] > limit ? limit : row[j] < -limit ? -limit : row[j];
+  }
+}
+
+void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t length,
+                             int32_t n, int32_t ld) {
+  llmc_range r = llmc_share(w, s->n_tokens);
+  for (int32_t t = r.lo; t < r.hi; t++) {
+    int32_t i = s->positions[t] / length;
+    float factor = factors[i < count ? i : count - 1], *row = x + (int64_t)t * ld;
+    for (int32_t j = 0; j < n; j++) row[j] *= factor;
+  }
+}
+
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count) {
   llmc_range r = llmc_share(w, count);
   for (int32_t i = r.lo; i < r.hi; i++) memcpy(y + (int64_t)i * ld, x + (int64_t)rows[i] * ld, (size_t)ld * sizeof *y);
@@ -177,7 +195,7 @@ static int32_t attention_pieces(const llmc_step *s) {
 }
 
 void llmc_op_attention(llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
-                       const float *sinks, float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap,
+                       const float *of_heads, float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, float softcap,
                        int32_t window) {
   const uint8_t *kv = s->caches[c.group].pool + c.layer_offset;
   llmc_range mine = {0, 0};
@@ -192,9 +210,9 @@ void llmc_op_attention(llmc_worker *w, const llmc_step *s, llmc_attention_fn *co
         if (piece >= mine.hi && !llmc_claim(w, pieces, 1, &mine)) return;
         if (piece++ < mine.lo) continue;
         if (t < tiled)
-          fns[1](q, kv, pages, s->positions, sinks, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
+          fns[1](q, kv, pages, s->positions, of_heads, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, t, tiled);
         if (tiled < hi)
-          fns[0](q, kv, pages, s->positions, sinks, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, tiled, hi);
+          fns[0](q, kv, pages, s->positions, of_heads, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, softcap, window, h, h + 1, tiled, hi);
       }
     }
   }

@@ -39,7 +39,7 @@ typedef void llmc_kv_append_fn(const float *k, const float *v, const float *tabl
                                const int32_t *positions, int32_t heads, int32_t ldk, int32_t ldv, int64_t page_bytes, int32_t lo,
                                int32_t hi);
 typedef void llmc_attention_fn(const float *q, const uint8_t *kv, const int32_t *pages, const int32_t *positions,
-                               const float *sinks, float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes,
+                               const float *of_heads, float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int64_t page_bytes,
                                float scale, float softcap, int32_t window, int32_t kv_lo, int32_t kv_hi, int32_t tok_lo,
                                int32_t tok_hi);
 typedef void llmc_activation_fn(const float *gate, const float *up, float *y, int8_t *qa, float *da, int32_t *sa, int32_t n, int32_t ldg,
@@ -89,6 +89,11 @@ void llmc_op_rope(const llmc_worker *w, llmc_rope_fn *fn, float *x, const float 
 void llmc_op_activation(const llmc_worker *w, llmc_activation_fn *fn, const float *gate, const float *up, float *y, llmc_q8 out, int32_t n,
                       int32_t ldg, int32_t ldu, int32_t ldy, int32_t tokens);
 void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_t n, int32_t ldx, float cap, int32_t tokens);
+/* Every element into -limit .. limit. */
+void llmc_op_clamp(const llmc_worker *w, float *x, int32_t n, int32_t ld, float limit, int32_t tokens);
+/* Each token's row times factors[position / length], or the last of `count` factors. */
+void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t length,
+                             int32_t n, int32_t ld);
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count);
 /* Column j of y is column columns[j] of x, column 0 where that is none of its n: the indices come from a file. y is not x. */
 void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,
@@ -109,9 +114,10 @@ typedef struct llmc_layer_cache {
 void llmc_op_kv_append(const llmc_worker *w, const llmc_step *s, llmc_kv_append_fn *fn, const float *k, const float *v,
                        const float *table, llmc_layer_cache cache, int32_t ldk, int32_t ldv);
 
-/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. sinks, softcap and window: NULL and 0 where the kernels know none. */
+/* fns[0] takes tokens one by one, fns[1] in tiles of `tile`. of_heads: sinks or slopes; NULL, as softcap
+** and window 0, where the kernels know none. */
 void llmc_op_attention(llmc_worker *w, const llmc_step *s, llmc_attention_fn *const fns[2], int32_t tile, const float *q,
-                       const float *sinks, float *o, llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap,
+                       const float *of_heads, float *o, llmc_layer_cache cache, int32_t ldq, int32_t ldo, float scale, float softcap,
                        int32_t window);
 
 #endif

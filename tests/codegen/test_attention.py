@@ -22,7 +22,8 @@ SHAPES = [(64, 4, "f16"), (128, 1, "f16"), (80, 3, "f32"), (72, 2, "f16"), (6, 5
 SHAPES += [(64, 4, "q8"), (80, 3, "q8"), (6, 5, "q8")]
 DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, g, 1, "f16") for g in (6, 8, 12)]
 PAIRS = [Attention.variants(*shape) for shape in SHAPES]
-SINKS = [Attention.variants(64, 8, "f16", True, sinks=True), Attention.variants(6, 3, "f32", softcap=True, sinks=True)]
+SINKS = [Attention.variants(64, 8, "f16", True, of_heads="sinks"), Attention.variants(6, 3, "f32", False, True, "sinks")]
+SLOPES = [Attention.variants(64, 4, "f16", of_heads="slopes"), Attention.variants(6, 3, "f32", True, of_heads="slopes")]
 OPTIONS = [Attention.variants(d, g, dtype, True, capped) for d, g, dtype, capped in (
     (64, 4, "f16", True), (64, 2, "q8", True), (6, 2, "f32", False),
 )]  # fmt: skip
@@ -57,21 +58,24 @@ class Case:
         kv_append.reference(pool, self.pages, np.arange(n, dtype=np.int32), k, v, dtype)
         self.pool = self.guard(pool)
         self.o = self.guard(np.full_like(self.q, np.nan))
-        self.sinks = self.guard((self.sink + 2 * rng.standard_normal(self.heads)).astype(np.float32))
+        of_heads = self.sink + 2 * rng.standard_normal(self.heads)
+        if self.spec.of_heads == "slopes":
+            of_heads = 2.0 ** -np.linspace(1, 8, self.heads)
+        self.of_heads = self.guard(of_heads.astype(np.float32))
         self.positions = self.guard(self.positions)
 
     def run(self, kernel: Kernel, tokens: tuple[int, int], heads: tuple[int, int] = (0, KV_HEADS)) -> None:
         ld, page_bytes = self.heads * self.spec.d, self.pool.shape[1]
         options = (self.scale, self.softcap, self.window, *heads, *tokens)
-        kernel(self.q, self.pool, self.pages, self.positions, self.sinks, self.o, KV_HEADS, ld, ld, page_bytes, *options)
+        kernel(self.q, self.pool, self.pages, self.positions, self.of_heads, self.o, KV_HEADS, ld, ld, page_bytes, *options)
 
     @property
     def softcap(self) -> float:
         return SOFTCAP if self.spec.softcap else 0.0
 
     def assert_close(self) -> None:
-        sinks = self.sinks if self.spec.sinks else None
-        arguments = (self.positions, self.scale, self.window, self.softcap, sinks)
+        sinks, slopes = (self.of_heads if self.spec.of_heads == kind else None for kind in ("sinks", "slopes"))
+        arguments = (self.positions, self.scale, self.window, self.softcap, sinks, slopes)
         wanted = reference(self.q, self.k, self.v, *arguments)
         assert_sum_close(self.o, wanted, reference(self.q, self.k, np.abs(self.v), *arguments), F32_SUM * max(1.0, self.size))
 
@@ -105,6 +109,20 @@ def test_tiles_give_the_bits_of_single_tokens(
     mixed.run(compiled(single, isa), (last, 16))
     one.assert_close()
     assert one.o.tobytes() == many.o.tobytes() == mixed.o.tobytes()
+
+
+@pytest.mark.parametrize("first", [0, 60, 500, 3000])
+@pytest.mark.parametrize("specs", SLOPES, ids=ids)
+def test_slopes_take_from_scores_by_distance(
+    specs: tuple[Attention, Attention], isa: Isa, first: int, compiled: Any, guarded: Guard
+) -> None:
+    single, tiled = specs
+    positions = np.arange(first, first + 16, dtype=np.int32)
+    one, many = (Case(spec, positions, guarded, window=100 if spec.window else 0) for spec in specs)
+    one.run(compiled(single, isa), (0, 16))
+    many.run(compiled(tiled, isa), (0, 16))
+    one.assert_close()
+    assert one.o.tobytes() == many.o.tobytes()
 
 
 @pytest.mark.parametrize("window", [1, 3, 64, 70, 520, 2000])

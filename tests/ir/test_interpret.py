@@ -182,6 +182,32 @@ def test_columns_are_scaled_before_their_bias() -> None:
     assert (y.tolist(), z.tolist()) == ([[12, 17]], [[2, -3]])
 
 
+def test_functions_without_a_gate() -> None:
+    x = np.array([[-2.0, 0.0, 3.0, -1e-7]], np.float32)
+    assert run("%x = input f32[T,4]\n%y = relu2 %x\nreturn %y", x=x).tolist() == [[0, 0, 9, 0]]
+    (y,) = CATALOGUE["xielu"].compute([x, np.array([0.5, 2.0, 0.25, -1e-6], np.float32)], {})
+    np.testing.assert_allclose(y, [[2 * (np.exp(-2.0) + 1) - 0.5, 0, 5.25, -1.8e-6 - 2.5e-8]], rtol=1e-5)
+    assert run("%x = input f32[T,4]\n%y = clamp %x {limit=1.5}\nreturn %y", x=x).tolist()[0][:3] == [-1.5, 0, 1.5]
+
+
+def test_rows_are_scaled_by_how_far_along_they_are() -> None:
+    x, positions, factors = np.ones((4, 2), np.float32), np.array([0, 7, 8, 99], np.int32), np.array([1, 2, 3], np.float32)
+    (y,) = CATALOGUE["scale_positions"].compute([x, positions, factors], {"length": 8})
+    assert y[:, 0].tolist() == [1, 1, 2, 3]
+
+
+def test_slopes_take_from_scores_by_distance() -> None:
+    scores, positions = np.zeros((1, 2, 3), np.float32), np.array([2], np.int32)
+    (p,) = CATALOGUE["softmax_causal"].compute([scores, positions, np.array([1.0, 0.5])], {"alibi": True})
+    np.testing.assert_allclose(p[0, :, 0] / p[0, :, 2], np.exp([-2.0, -1.0]), rtol=1e-6)
+
+
+def test_every_head_has_a_layer_norm_of_its_own() -> None:
+    weights = WeightData(FORMATS["f32"], np.array([1, 2, 3, 4], "<f4").view(np.uint8), (2, 2))
+    (y,) = CATALOGUE["head_layer_norm"].compute([np.array([[0, 2, 5, -5]], np.float32), weights], {"heads": 2, "eps": 0.0})
+    assert y.tolist() == [[-1, 2, 3, -4]]
+
+
 def test_silu_of_large_numbers_does_not_overflow() -> None:
     y = run("%x = input f32[T,4]\n%y = silu %x\nreturn %y", x=np.array([[-1e30, -1000, 0, 1000]], np.float32))
     assert y.tolist() == [[0, 0, 0, 1000]] or np.abs(y - [[0, 0, 0, 1000]]).max() < 1e-30

@@ -7,6 +7,7 @@ HEAD = """
         %x = input f32[T,64]
         %z = input f32[T,64]
         %n = weight f32[64]
+        %four = weight f32[4]
         %g = weight q4_0[64,64]"""
 # left side of the maker of %y, and the maker up to its attributes
 MAKES = {
@@ -18,6 +19,8 @@ MAKES = {
     "add_layer_norm": ("%s, %y", "add_layer_norm %x, %z, %n, %n {eps=1e-05"),
     "gelu": ("%y", "gelu %x {"),
     "gelu_erf": ("%y", "gelu_erf %x {"),
+    "relu2": ("%y", "relu2 %x {"),
+    "xielu": ("%y", "xielu %x, %four {"),
     "gelu_mul": ("%y", "gelu_mul %x, %z {"),
     "linear_gelu_mul": ("%y", "linear_gelu_mul %x, %g, %g {biases=(False, False)"),
 }
