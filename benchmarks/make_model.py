@@ -17,7 +17,7 @@ from benchmarks.gguf_writer import Metadata, TensorInfo, write
 from benchmarks.random_blocks import STORAGE, Pools, Storage
 
 F32_TYPE = 0
-KINDS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k_m": 15}  # general.file_type
+KINDS = {"f16": 1, "q4_0": 2, "q8_0": 7, "q3_k": 12, "q4_k_m": 15, "iq4_xs": 30, "mxfp4": 38}  # general.file_type
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def storage_of(s: Shape, t: Tensor, kind: str) -> Storage:
     if kind in ("f16", "q8_0"):
         return STORAGE[kind]
     head = t.name == "output.weight" or (s.tied and t.name == "token_embd.weight")
-    if kind == "q4_0":
-        return _fitting("q6_k" if head else "q4_0", t)
+    if kind != "q4_k_m":
+        return _fitting("q6_k" if head else kind, t)
     return _fitting("q6_k" if head or _more_bits(s, t) else "q4_k", t)
 
 
@@ -119,9 +119,9 @@ def _more_bits(s: Shape, t: Tensor) -> bool:
 
 
 def _fitting(name: str, t: Tensor) -> Storage:
-    """K-quants need rows of whole super-blocks; q4_k gives way to q5_0 and q6_k to q8_0."""
+    """K-quants need rows of whole super-blocks; others give way to what llama-quantize takes."""
     fits = t.shape[-1] % STORAGE[name].weights == 0
-    return STORAGE[name] if fits else STORAGE[{"q4_k": "q5_0", "q6_k": "q8_0"}[name]]
+    return STORAGE[name] if fits else STORAGE[{"q3_k": "q4_0", "iq4_xs": "q4_0", "q4_k": "q5_0", "q6_k": "q8_0"}[name]]
 
 
 def rope_divisors(s: Shape, factor: float = 32.0, low: float = 1.0, high: float = 4.0, original: int = 8192) -> bytes:

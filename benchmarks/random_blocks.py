@@ -5,6 +5,7 @@ varied by up to a tenth per block. A pool of blocks is made once per format and 
 offsets in it, so models are written at about the speed of memory.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 POOL_WEIGHTS = 1 << 23
-U4_STD, U5_STD, U6_STD, I8_STD = 4.61, 9.23, 18.47, 73.9  # of uniform codes of 4, 5, 6 and 8 bits
+U3_STD, U4_STD, U5_STD, U6_STD, I8_STD = 2.29, 4.61, 9.23, 18.47, 73.9  # of uniform codes of 3, 4, 5, 6 and 8 bits
+IQ4_STD, MXFP4_STD = 69.4, 5.98  # of uniform codes' levels
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,26 @@ def _q4_k(rng: np.random.Generator, n: int, std: float) -> Bytes:
     return np.hstack([_half(d), _half(7.5 * d), *packed, rng.integers(0, 256, (n, 128), np.uint8)])
 
 
+def _q3_k(rng: np.random.Generator, n: int, std: float) -> Bytes:
+    """Scales are 6 bits wide around 32: all are 32 + 16 to 31, whose top two bits are 3."""
+    low = rng.integers(0, 256, (n, 8), np.uint8)
+    packed = np.hstack([low, np.full((n, 4), 0xFF, np.uint8)])
+    codes = rng.integers(0, 256, (n, 96), np.uint8)
+    return np.hstack([codes, packed, _half(_scales(rng, n, std / (U3_STD * 24)))])
+
+
+def _iq4_xs(rng: np.random.Generator, n: int, std: float) -> Bytes:
+    """As _q3_k has its scales: the top two bits of all eight are 3."""
+    d = _half(_scales(rng, n, std / (IQ4_STD * 24)))
+    return np.hstack([d, np.full((n, 2), 0xFF, np.uint8), rng.integers(0, 256, (n, 132), np.uint8)])
+
+
+def _mxfp4(rng: np.random.Generator, n: int, std: float) -> Bytes:
+    """One power of two for all, the nearest."""
+    exponent = np.full((n, 1), 128 + round(math.log2(std / MXFP4_STD)), np.uint8)
+    return np.hstack([exponent, rng.integers(0, 256, (n, 16), np.uint8)])
+
+
 def _q6_k(rng: np.random.Generator, n: int, std: float) -> Bytes:
     codes = rng.integers(0, 256, (n, 192), np.uint8)
     return np.hstack([codes, rng.integers(80, 121, (n, 16), np.uint8), _half(_scales(rng, n, std / (U6_STD * 100)))])
@@ -78,8 +100,11 @@ STORAGE = {
         Storage("q4_0", 2, 32, 18, _q4_0),
         Storage("q5_0", 6, 32, 22, _q5_0),
         Storage("q8_0", 8, 32, 34, _q8_0),
+        Storage("q3_k", 11, 256, 110, _q3_k),
         Storage("q4_k", 12, 256, 144, _q4_k),
         Storage("q6_k", 14, 256, 210, _q6_k),
+        Storage("iq4_xs", 23, 256, 136, _iq4_xs),
+        Storage("mxfp4", 39, 32, 17, _mxfp4),
     )
 }
 
