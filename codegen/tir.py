@@ -242,6 +242,19 @@ def shifted(value: Expr, by: int) -> Expr:
     return T.shift_left(value, amount) if by > 0 else T.shift_right(value, amount)
 
 
+def field_moved(isa: Isa, value: Expr, by: int, mask: int) -> Expr:
+    """shifted(value, by) & mask in each byte: u8 lanes. One instruction where the level has GFNI, of which shifting bytes is one
+    already, so that the mask is free."""
+    element, lanes = shape(value)
+    assert element == "uint8", element
+    if by == 0 or "gfni" not in isa.flags or lanes not in (16, 32, 64):
+        return masked(shifted(value, by), mask)
+    rows = [1 << (i - by) if mask >> i & 1 and 0 <= i - by < 8 else 0 for i in range(8)]  # what bit i of a byte becomes
+    matrix = bits(splat(const(int.from_bytes(bytes(rows[::-1]), "little"), "uint64"), lanes // 8), "uint8")
+    name = f"llvm.x86.vgf2p8affineqb.{8 * lanes}"
+    return _intrinsic(str(value.ty), name, value, matrix, T.int8(0))
+
+
 def shifted_right(value: Expr, by: Expr) -> Expr:
     """value >> by for a scalar `by` known at run time, the same in all lanes."""
     return T.shift_right(value, splat(by, shape(value)[1]))

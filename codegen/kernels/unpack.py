@@ -14,6 +14,7 @@ from llmc.codegen.tir import (
     dense_to_f32,
     e4m3_to_f32,
     either,
+    field_moved,
     flipped,
     fma,
     i32,
@@ -86,7 +87,10 @@ class Rows:
             for plane in planes.planes
             for j in range(DOTS // plane.per)
         }
-        fields = [[_field(stored[plane, i // plane.per], plane, i % plane.per) for plane in planes.planes] for i in range(DOTS)]
+        fields = [
+            [_field(self.isa, stored[plane, i // plane.per], plane, i % plane.per) for plane in planes.planes]
+            for i in range(DOTS)
+        ]
         return [let(_join(f)) for f in fields]
 
     def dot(self, unit: Expr, i: Expr) -> Expr:
@@ -155,13 +159,14 @@ def _ue4m3(code: Expr) -> Expr:
     return select(code == i32(127, lanes), const(0.0, "float32", lanes), value)
 
 
-def _field(stored: Expr, plane: Plane, f: int) -> Expr:
+def _field(isa: Isa, stored: Expr, plane: Plane, f: int) -> Expr:
     """Field f of stored bytes, moved to the plane's place in the code."""
     if plane.per == 1:
         return stored
-    moved = shifted(stored, plane.at - plane.width * f)
-    top = plane.at == 0 and f == plane.per - 1  # the shift has cleared the rest
-    return moved if top else masked(moved, ((1 << plane.width) - 1) << plane.at)
+    by = plane.at - plane.width * f
+    if plane.at == 0 and f == plane.per - 1:  # the shift has cleared the rest
+        return shifted(stored, by)
+    return field_moved(isa, stored, by, ((1 << plane.width) - 1) << plane.at)
 
 
 def _run(words: Expr, plane: Plane, index: Expr, *, every_byte: bool) -> Expr:

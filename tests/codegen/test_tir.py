@@ -240,3 +240,16 @@ def test_lookup_reads_a_table_of_sixteen_bytes(run: Run, isa: Isa) -> None:
 
     index = np.random.default_rng(3).integers(0, 16, 16 * isa.lanes, dtype=np.uint8)
     assert (run(body, index, index, "u1", index.size, 4) == np.array(table, np.uint8)[index]).all()
+
+
+@pytest.mark.parametrize("by", [-6, -3, 0, 1, 4])
+@pytest.mark.parametrize("mask", [0x03, 0x14, 0xF0, 0xFF])
+def test_fields_of_bytes_are_moved_and_masked(run: Run, by: int, mask: int) -> None:
+    def body(isa: Isa, p: SimpleNamespace, i: Any) -> None:
+        from llmc.codegen import tir
+
+        tir.store(p.y, i * 32, tir.field_moved(isa, tir.load(p.a, i * 32, 32), by, mask))
+
+    stored = np.arange(256, dtype=np.uint8)
+    moved = (stored.astype(np.uint16) << by if by > 0 else stored >> -by).astype(np.uint8) & np.uint8(mask)
+    assert np.array_equal(run(body, stored, stored, "u1", 256, 8), moved)
