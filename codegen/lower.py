@@ -129,8 +129,8 @@ _ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
 
 # Functions of runtime/src/ops.h that share nothing but rows.
 _BY_ROWS = {f"llmc_op_{name}" for name in (
-    "activation", "copy", "embed", "gate_rows", "head_norm", "kv_append", "norm", "rope", "rope_table", "router", "scale_columns",
-    "softcap", "take_columns", "take_rows",
+    "activation", "causal_conv", "copy", "embed", "gate_rows", "gated_norm", "head_norm", "kv_append", "norm", "rope",
+    "rope_table", "router", "scale_columns", "slice_columns", "softcap", "take_columns", "take_rows",
 )}  # fmt: skip
 
 _Rule = Callable[["_Lowering", Node], None]
@@ -352,7 +352,7 @@ def _linear_gated(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-@_rule("silu_mul", "gelu_mul", "gelu", "gelu_erf", "relu2", "xielu")
+@_rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu", "gelu_erf", "relu2", "xielu")
 def _activation(p: _Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)

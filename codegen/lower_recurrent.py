@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from llmc.codegen.kernels.causal_conv import CausalConv
-from llmc.codegen.lower import _columns, _Lowering, _pad, _rule
+from llmc.codegen.kernels.delta_rule import DeltaRule
+from llmc.codegen.kernels.gated_norm import GatedNorm
+from llmc.codegen.kernels.selective_scan import SelectiveScan
+from llmc.codegen.kernels.ssd import Ssd
+from llmc.codegen.lower import _columns, _float, _Lowering, _pad, _rule
 from llmc.ir.graph import Node, Value
 
 
@@ -25,4 +29,57 @@ def _convolve(p: _Lowering, node: Node, x: Value, taps: Value, bias: list[Value]
     weights = p.vector(taps), p.vector(bias[0] if bias else None)
     y, ld = p.f32(node.outputs[0]), _pad(_columns(x))
     p.call("llmc_op_causal_conv", "s", fn, p.layer_state(node), p.f32(x), before, after, *weights, y, ld)
+    p.barrier()
+
+
+@_rule("ssd")
+def _ssd(p: _Lowering, node: Node) -> None:
+    _, x, dt, bias, a, d = node.inputs
+    n = node.attrs
+    fn = p.kernel(Ssd(n["head_dim"], n["state"]))
+    sizes = n["heads"], n["head_dim"], n["groups"], n["state"], _float(n["dt_min"]), _float(n["dt_max"])
+    shape = f"(llmc_ssd_shape){{{', '.join(map(str, sizes))}}}"
+    vectors = map(p.vector, (bias, a, d))
+    p.call("llmc_op_ssd", "s", fn, p.layer_state(node), shape, p.f32(x), p.f32(dt), *vectors, p.f32(node.outputs[0]))
+    p.barrier()
+
+
+@_rule("delta_rule")
+def _delta_rule(p: _Lowering, node: Node) -> None:
+    _, x, dt, beta, bias, a = node.inputs
+    n = node.attrs
+    fn = p.kernel(DeltaRule(n["key_dim"], n["value_dim"]))
+    sizes = n["heads"], n["key_heads"], n["key_dim"], n["value_dim"], int(n["key_order"] == "tiled")
+    shape = f"(llmc_delta_shape){{{', '.join(map(str, sizes))}}}"
+    rows, vectors = map(p.f32, (x, dt, beta)), map(p.vector, (bias, a))
+    p.call("llmc_op_delta_rule", "s", fn, p.layer_state(node), shape, *rows, *vectors, p.f32(node.outputs[0]))
+    p.barrier()
+
+
+@_rule("selective_scan")
+def _selective_scan(p: _Lowering, node: Node) -> None:
+    _, x, dt, b, c, a, d = node.inputs
+    fn, rows = p.kernel(SelectiveScan(_columns(b))), map(p.f32, (x, dt, b, c))
+    y, lds = p.f32(node.outputs[0]), (_pad(_columns(x)), _pad(_columns(b)))
+    p.call("llmc_op_selective_scan", "s", fn, p.layer_state(node), *rows, p.vector(a), p.vector(d), y, *lds)
+    p.barrier()
+
+
+@_rule("gated_norm")
+def _gated_norm(p: _Lowering, node: Node) -> None:
+    x, z, weight = node.inputs
+    p.in_place(x, node.output)
+    groups, ld, eps = node.attrs["groups"], _pad(_columns(x)), _float(node.attrs["eps"])
+    d = _columns(x) // groups
+    stride = 0 if weight.type.shape == (d,) else d
+    fn, pointers = p.kernel(GatedNorm(d, node.attrs["gate"])), (p.f32(node.output), p.f32(z), p.vector(weight))
+    p.call("llmc_op_gated_norm", fn, *pointers, groups, stride, ld, eps, p.tokens(x))
+    p.barrier()
+
+
+@_rule("slice_columns")
+def _slice_columns(p: _Lowering, node: Node) -> None:
+    (x,), n, y = node.inputs, node.attrs, node.output
+    pieces = n["start"], n["width"], n["stride"], n["count"]
+    p.call("llmc_op_slice_columns", p.f32(x), p.f32(y), *pieces, _pad(_columns(x)), _pad(_columns(y)), p.tokens(x))
     p.barrier()

@@ -393,6 +393,28 @@ def exp2(isa: Isa, x: Expr) -> Expr:
     return p * bits(shifted(convert(n, "int32") + i32(127, lanes), 23), "float32")
 
 
+def sigmoid(isa: Isa, x: Expr) -> Expr:
+    """1 / (1 + e^-x) of f32 lanes."""
+    lanes = shape(x)[1]
+    return f32(1.0, lanes) / (f32(1.0, lanes) + let(exp(isa, f32(0.0, lanes) - x)))
+
+
+def softplus(isa: Isa, x: Expr) -> Expr:
+    """ln(1 + e^x) of f32 lanes, relative error below 5e-7 for x >= -87.
+
+    max(x, 0) + ln(1 + u) with u = e^-|x|, and ln(1 + u) = 2 artanh(s) with s = u / (2 + u) <= 1/3: its series up to s^15.
+    """
+    lanes = shape(x)[1]
+    x = let(x)
+    u = let(exp(isa, f32(0.0, lanes) - absolute(x)))
+    s = let(u / (u + f32(2.0, lanes)))
+    square = let(s * s)
+    p = f32(2 / 15, lanes)
+    for n in range(13, 0, -2):
+        p = let(fma(isa, p, square, f32(2 / n, lanes)))
+    return fma(isa, p, s, maximum(x, f32(0.0, lanes)))
+
+
 # Half precision: stored as uint16 ------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ file's own key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required
 from llmc.frontend.dialect import MAX_LENGTH, PLAIN, Dialect, huggingface_options
 from llmc.frontend.experts import Experts, read_experts
 from llmc.frontend.latent import Latent, read_latent
-from llmc.frontend.recurrent import Ssm
+from llmc.frontend.recurrent import Delta, Ssm
 from llmc.frontend.rope import RopeScaling
 from llmc.frontend.rope_config import huggingface_rope
 
@@ -93,7 +93,10 @@ class Config:
     rotating: tuple[bool, ...] | None = None  # which layers rotate; None: as the family has it
     recurrent: tuple[bool, ...] = ()  # which layers keep a state instead of keys and values; empty: none
     ssm: Ssm | None = None  # sizes of the recurrent layers' state space
+    delta: Delta | None = None  # sizes of the recurrent layers' delta rule
     conv_taps: int = 0  # of a short convolution
+    norm_first: bool = False  # whether a recurrent layer normalises before it gates, where a family has both kinds
+    factors: Mapping[str, float] = field(default_factory=dict)  # of products, by the name of the weight
 
     def is_recurrent(self, layer: int) -> bool:
         return bool(self.recurrent) and self.recurrent[layer]
@@ -143,6 +146,17 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
         experts=read_experts(keys, layers, dialect),
         **options,
     )
+
+
+def read_recurrent_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect = PLAIN) -> Config:
+    """The config of a decoder all of whose layers keep a state: no attention, no feed-forward. Raises as read_config does."""
+    keys = Keys(checkpoint)
+    layers = _layers(keys)
+    return Config(
+        hidden=keys.integer("hidden"), intermediate=0, layers=layers, heads=0, kv_heads=0, head_dim=0,
+        context=keys.integer("context", high=MAX_LENGTH), norm_eps=keys.number(eps, low=0.0, high=1.0), rope_dims=0,
+        rope_base=0.0, rope_scaling=RopeScaling(), attention_scale=0.0, recurrent=(True,) * layers,
+    )  # fmt: skip
 
 
 def _gguf_options(keys: Keys, layers: int, context: int) -> dict[str, Any]:

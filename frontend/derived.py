@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from llmc.frontend.checkpoint import Bytes, Tensor, quoted
 from llmc.frontend.quant import FORMATS
 from llmc.ir.quant import DenseFormat, dequantize
 
-NORM: Final = re.compile(r".*norm\.weight")
+NORM: Final = re.compile(r".*(?<!linear_attn\.)norm\.weight")  # that of a gated delta rule multiplies by what is stored
 MEMBER: Final = re.compile(r"^(.*\.(?:experts|norms))\.(0|[1-9][0-9]{0,4})\.(.*weight)$")
 
 
@@ -71,6 +72,49 @@ def rows_in_order(source: Tensor, order: NDArray[np.int64]) -> Rewritten:
         return stored.reshape(len(order), -1)[order].reshape(-1)
 
     return Rewritten(source, source, compute)
+
+
+def negated_exp(source: Tensor) -> Rewritten:
+    """-e^x of each element, f32: Mamba's decay rates, of which Hugging Face files have the logarithm."""
+
+    def compute(stored: Bytes) -> Bytes:
+        return np.asarray(-exp(dequantize(source.format, stored).astype(np.float64)), np.float32).view(np.uint8)
+
+    return _computed(source, compute)
+
+
+def scaled_rows(source: Tensor, factors: NDArray[np.float64]) -> Rewritten:
+    """Each row times its factor, f32, rounded once."""
+    if source.shape[0] != len(factors):
+        raise MalformedFileError(f"tensor {source.name} has {source.shape[0]} rows, but the keys imply {len(factors)}")
+
+    def compute(stored: Bytes) -> Bytes:
+        rows = dequantize(source.format, stored).astype(np.float64).reshape(len(factors), -1)
+        return np.asarray((rows * factors[:, None]).reshape(-1), np.float32).view(np.uint8)
+
+    return _computed(source, compute)
+
+
+def _computed(source: Tensor, compute: Callable[[Bytes], Bytes]) -> Rewritten:
+    """A tensor of plain numbers, shown as f32."""
+    if not isinstance(source.format, DenseFormat):
+        raise UnsupportedModelError(f"tensor {source.name} is of type {source.format.name}; it must be f32, f16 or bf16")
+    return Rewritten(source, replace(source, format=FORMATS["f32"], nbytes=4 * math.prod(source.shape)), compute)
+
+
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # the first part times a small whole number is exact
+_TERMS = 14
+
+
+def exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """e^x, the same on every machine: sums and products alone, no libm. Relative error below 1e-15 for |x| < 700."""
+    x = np.clip(x, -700.0, 700.0)
+    n = np.rint(x * 1.4426950408889634)
+    f = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    p = np.ones_like(f)
+    for k in range(_TERMS, 0, -1):
+        p = p * f / k + 1.0
+    return np.ldexp(p, n.astype(np.int64))
 
 
 def grouped_qkv(groups: int, queries: int, head_dim: int) -> NDArray[np.int64]:

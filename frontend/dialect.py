@@ -40,6 +40,7 @@ class Dialect:
     rope_base     where the file does not say
     local_rope    whether layers with a window may rotate by a base of their own
     latent        whether heads share a latent (frontend/latent.py), in GGUF files as well
+    recurrent     what layer_types calls layers with a state, where a family has such
     plus_one      whether norms multiply by one more than what is stored
     """
 
@@ -50,6 +51,7 @@ class Dialect:
     windows: bool = False
     rope_base: float = 10000.0
     local_rope: bool = False
+    recurrent: tuple[str, ...] = ()
     plus_one: bool = False
     latent: bool = False
 
@@ -68,6 +70,7 @@ def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int)
         "states_window": bool(checkpoint.keys.get("sliding_window")),
         "local_layers": _local_layers(checkpoint, dialect, layers),
         "local_rope_base": _local_rope_base(checkpoint) if dialect.local_rope else 0.0,
+        "recurrent": _recurrent_layers(checkpoint, dialect, layers),
         "softcap": keys.factor("softcap") or 0.0,
         "logit_softcap": keys.factor("logit_softcap") or 0.0,
     }
@@ -91,21 +94,35 @@ def _window(checkpoint: Checkpoint, dialect: Dialect, context: int) -> int:
 
 def _local_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[bool, ...] | None:
     """For each layer whether it has a window, None where the file leaves it to the family."""
-    kinds = checkpoint.strings("layer_types", None)
-    for i, kind in enumerate(kinds or ()):
-        if kind not in (LAYER_TYPES if dialect.windows else LAYER_TYPES[:1]):
-            known = " and ".join(LAYER_TYPES) if dialect.windows else LAYER_TYPES[0]
-            raise UnsupportedModelError(
-                f"{checkpoint.key_file}: layer_types is {quoted(kind)} for layer {i}; llmc can compile {known}"
-            )
+    kinds = _layer_types(checkpoint, dialect, layers)
     if not dialect.windows:
         return None
     if kinds is None:
         every = checkpoint.integer("sliding_window_pattern", 1, MAX_LENGTH, 0)
         return tuple((i + 1) % every != 0 for i in range(layers)) if every else None
-    if len(kinds) != layers:
-        raise checkpoint.wrong("layer_types", f"has {len(kinds)} elements, expected one for each of {layers} layers")
     return tuple(kind == "sliding_attention" for kind in kinds)
+
+
+def _recurrent_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[bool, ...]:
+    """For each layer whether it has a state, empty where none has."""
+    kinds = _layer_types(checkpoint, dialect, layers) if dialect.recurrent else None
+    return tuple(kind in dialect.recurrent for kind in kinds or ())
+
+
+def _layer_types(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[str, ...] | None:
+    """What the file says each layer is, None where it does not."""
+    kinds = checkpoint.strings("layer_types", None)
+    known = (*(LAYER_TYPES if dialect.windows else LAYER_TYPES[:1]), *dialect.recurrent)
+    known = (*known, "attention") if dialect.recurrent else known
+    for i, kind in enumerate(kinds or ()):
+        if kind not in known:
+            what = f"{checkpoint.key_file}: layer_types is {quoted(kind)} for layer {i}"
+            raise UnsupportedModelError(f"{what}; llmc can compile {' and '.join(known)}")
+    if kinds is None:
+        return None
+    if len(kinds) != layers and (dialect.windows or dialect.recurrent):
+        raise checkpoint.wrong("layer_types", f"has {len(kinds)} elements, expected one for each of {layers} layers")
+    return tuple(kinds)
 
 
 def _local_rope_base(checkpoint: Checkpoint) -> float:

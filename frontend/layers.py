@@ -71,8 +71,19 @@ def ones(s: Step, size: int) -> Value:
     return s.ones[size]
 
 
-def linear(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
-    """x [T, columns] -> [T, rows], or the columns [lo, hi) of that, with the bias where the checkpoint has one."""
+def linear(
+    s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None = None, called: str = ""
+) -> Value:
+    """x [T, columns] -> [T, rows], or the columns [lo, hi) of that, with the bias where the checkpoint has one.
+
+    The config may have a factor for the result under its name, or what it is `called` where it is part of another.
+    """
+    y = _product(s, x, w, name, rows, columns, part)
+    factor = s.config.factors.get(called or name, 1.0)
+    return y if factor == 1.0 else s.emit("scale", y, name=called or name, factor=factor)
+
+
+def _product(s: Step, x: Value, w: Weights, name: str, rows: int, columns: int, part: tuple[int, int] | None) -> Value:
     factor = w.factor(name, rows, columns, part)
     matrix = s.emit("dequantize", factor.weight, name=f"{name}.f32")
     y = s.emit("matmul", reordered(s, x, factor.order), matrix, name=name)
@@ -100,22 +111,30 @@ def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], col
     if fused not in w.names:
         return [linear(s, x, w, name, n, columns) for name, n in rows.items()]
     ends = [*accumulate(rows.values())]
-    return [linear(s, x, w, fused, ends[-1], columns, (end - n, end)) for n, end in zip(rows.values(), ends, strict=True)]
+    return [
+        linear(s, x, w, fused, ends[-1], columns, (end - n, end), called=name)
+        for (name, n), end in zip(rows.items(), ends, strict=True)
+    ]
 
 
 def attention(
     s: Step, x: Value, w: Weights, *,
     qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
+    gated: bool = False,
 ) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
     qk_norm: each head of q and k is normalised before it rotates; norm_last: after that; row_norm: all heads of q together are,
     and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
-    a window do.
+    a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim, "attn.k": c.kv_heads * c.head_dim, "attn.v": c.kv_heads * c.head_dim}
+    if gated:
+        rows["attn.q"] *= 2
     q, k, v = linears(s, x, w, "attn.qkv", rows, c.hidden)
+    if gated:
+        q, gate = (alternate(s, q, name, half, 2, c.heads, c.head_dim) for half, name in enumerate(("q", "gate")))
     if c.clip:
         q, k, v = (s.emit("clamp", part, name="clamped", limit=c.clip) for part in (q, k, v))
     if row_norm:
@@ -132,7 +151,14 @@ def attention(
     if c.temperature is not None:
         q = s.emit("scale_positions", q, s.positions, temperatures(s, c.temperature), name="q", length=c.temperature.length)
     mixed = _attend(s, q, k, v, local, w.optional_vector("attn.sinks", c.heads))
+    if gated:
+        mixed = s.emit("sigmoid_mul", gate, mixed, name="gated")
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
+
+
+def alternate(s: Step, x: Value, name: str, first: int, of: int, count: int, width: int) -> Value:
+    """x [T, count*of*width] -> [T, count*width]: every `of`-th piece of `width` columns, from number `first` on."""
+    return s.emit("slice_columns", x, name=name, start=first * width, width=width, stride=of * width, count=count)
 
 
 def head_norm(s: Step, x: Value, w: Weights, name: str, heads: int) -> Value:

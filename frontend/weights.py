@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -70,16 +71,23 @@ class Weights:
     def optional_vector(self, name: str, size: int, part: tuple[int, int] | None = None) -> Value | None:
         return self.vector(name, size, part) if self.has(name) else None
 
+    def flat(self, name: str, size: int) -> Value:
+        """As `vector`, of a tensor that may have its elements in rows: GGUF files store some so."""
+        tensor = self._tensor(name, (size,), flat=True)
+        return self._weight(self._plain(replace(tensor, shape=(size,))), None)
+
     def table(self, name: str, rows: int, columns: int) -> Value:
         """A small matrix [rows, columns] of F32, F16 or BF16; HF files store convolutions as [rows, 1, columns]."""
-        return self._weight(self._dense(name, (rows, columns)), None)
+        return self._weight(self._plain(replace(self._tensor(name, (rows, columns), flat=True), shape=(rows, columns))), None)
 
     def vectors(self, name: str, count: int, size: int) -> Value:
         """The biases of `count` experts as one weight [count, size], of the same types."""
         return self._weight(self._dense(name, (count, size)), None)
 
     def _dense(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        tensor = replace(self._tensor(name, shape, squeeze=True), shape=shape)
+        return self._plain(self._tensor(name, shape))
+
+    def _plain(self, tensor: Tensor) -> Tensor:
         if not isinstance(tensor.format, DenseFormat):
             raise UnsupportedModelError(
                 f"tensor {tensor.name} is a vector of type {tensor.format.name}; vectors must be f32, f16 or bf16"
@@ -100,13 +108,13 @@ class Weights:
     def _name(self, name: str) -> str:
         return self.names[name].format(i=self.layer)
 
-    def _tensor(self, name: str, shape: tuple[int, ...], *, squeeze: bool = False) -> Tensor:
-        """The tensor, of that shape; with `squeeze` dimensions of 1 do not count."""
+    def _tensor(self, name: str, shape: tuple[int, ...], *, flat: bool = False) -> Tensor:
+        """The tensor, of that shape; if `flat`, of any with as many elements."""
         full = self._name(name)
         if full not in self.checkpoint.tensors:
             raise MalformedFileError(f"tensor {full} is missing")
         tensor = self.checkpoint.tensors[full]
-        if tensor.shape != shape and not (squeeze and _squeezed(tensor.shape) == _squeezed(shape)):
+        if tensor.shape != shape and not (flat and math.prod(tensor.shape) == math.prod(shape)):
             raise MalformedFileError(
                 f"tensor {full} has shape {list(tensor.shape)} (rows first), but the keys imply {list(shape)}: {self._sizes()}"
             )
@@ -117,7 +125,3 @@ class Weights:
         """The keys that shapes follow from, for a message."""
         keys = map(Keys(self.checkpoint).name, SIZE_KEYS)
         return ", ".join(f"{key} {self.checkpoint.keys[key]}" for key in keys if isinstance(self.checkpoint.keys.get(key), int))
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)

@@ -24,6 +24,10 @@ LAYOUTS = {
     "add_layer_norm": ("", "", "vector", "vector"),
     "causal_conv": ("", "", "columns", "vector"),
     "gated_conv": ("", "", "", "", "columns", "vector"),
+    "selective_scan": ("", "", "", "", "", "columns", "vector"),
+    "ssd": ("", "", "", "vector", "vector", "vector"),
+    "delta_rule": ("", "", "", "", "vector", "vector"),
+    "gated_norm": ("", "", "vector"),
 }
 """What an op reads each operand as. A tied embedding is one weight: the gather picks its row out of the output matrix's tiles."""
 

@@ -2,6 +2,7 @@
 
 silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), gelu_erf(x) = x/2 (1 + erf(x/sqrt(2))).
 relu2(x) = max(x, 0)^2. xielu(x) = p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.
+sigmoid(x) = 1 / (1 + e^-x).
 clamped_silu(g) u = g / (1 + e^(-1.702 g)) (u + 1) with g at most 7 and u in -7..7: both halves change, so it is always gated.
 arXiv:1606.08415, arXiv:2002.05202, arXiv:2109.08668, arXiv:2411.13010, arXiv:2508.10925.
 """
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
-FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu", "relu2", "xielu")
+FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu", "relu2", "xielu", "sigmoid")
+ALWAYS_GATED = ("clamped_silu", "sigmoid")  # without the other half, both halves or the zeros beside them would be wrong
 SLOPE, LIMIT = 1.702, 7.0  # of clamped_silu
 
 
@@ -42,8 +44,8 @@ class Activation:
             raise ValueError(f"activation {self.function!r}; there are {FUNCTIONS}")
         if not (self.f32 or self.q8):
             raise ValueError("an activation without a result")
-        if self.function == "clamped_silu" and not self.gated:
-            raise ValueError("clamped_silu without a gate's other half")
+        if self.function in ALWAYS_GATED and not self.gated:
+            raise ValueError(f"{self.function} without a gate's other half")
         if self.function == "xielu" and self.gated:
             raise ValueError("xielu has parameters in the place of a gate's other half")
 
@@ -75,6 +77,8 @@ def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating
     if function == "clamped_silu":
         x = np.minimum(x, LIMIT)
         return np.asarray(x / (1 + np.exp(-np.clip(SLOPE * x, -700, None))) * (np.clip(up, -LIMIT, LIMIT) + 1.0))
+    if function == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-np.clip(x, -700, None))) * up)
     if function == "gelu_erf":
         return np.asarray(x / 2 * np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) * up)
     exponent = x if function == "silu" else 2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)  # (1 + tanh(u)) / 2 = 1 / (1 + e^-2u)

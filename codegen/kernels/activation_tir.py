@@ -106,4 +106,6 @@ def _xielu(isa: Isa, x: Expr, parameters: View) -> Expr:
     return tir.fma(isa, b, x, let(tir.select(x < f32(0.0, lanes), below, p * x * x)))
 
 
-_FUNCTIONS = {"silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu, "relu2": _relu2}
+_FUNCTIONS = {
+    "silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu, "relu2": _relu2, "sigmoid": tir.sigmoid,
+}  # fmt: skip

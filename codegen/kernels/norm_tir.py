@@ -135,7 +135,7 @@ def _head_norm(spec: HeadNorm, isa: Isa, p: SimpleNamespace) -> None:
         start = let(i64(token) * i64(p.ldx) + i64(head * spec.d))
         if spec.norm == "layer":
             _centre(spec, isa, p.x, start)
-        squares = _squares(spec, isa, p.x, start)
+        squares = head_squares(spec.d, isa, p.x, start)
         factor = _factor(squares, tir.f32(spec.d), p.eps)
 
         def scale(at: Expr, width: int, start: Expr = start, factor: Expr = factor, first: Expr = head * each) -> None:
@@ -147,7 +147,7 @@ def _head_norm(spec: HeadNorm, isa: Isa, p: SimpleNamespace) -> None:
 
 def _centre(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> None:
     """Takes the mean of one head from it."""
-    mean = let(_sum(spec, isa, x, start, lambda v, total: total + v) / tir.f32(spec.d))
+    mean = let(_sum(spec.d, isa, x, start, lambda v, total: total + v) / tir.f32(spec.d))
 
     def centre(at: Expr, width: int) -> None:
         store(x, start + i64(at), load(x, start + i64(at), width) - splat(mean, width))
@@ -155,12 +155,12 @@ def _centre(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> None:
     tir.cover(spec.d, isa.lanes, centre)
 
 
-def _squares(spec: HeadNorm, isa: Isa, x: View, start: Expr) -> Expr:
+def head_squares(d: int, isa: Isa, x: View, start: Expr) -> Expr:
     """Sum of squares of one head."""
-    return _sum(spec, isa, x, start, lambda v, total: tir.fma(isa, v, v, total))
+    return _sum(d, isa, x, start, lambda v, total: tir.fma(isa, v, v, total))
 
 
-def _sum(spec: HeadNorm, isa: Isa, x: View, start: Expr, gain: Callable[[Expr, Expr], Expr]) -> Expr:
+def _sum(d: int, isa: Isa, x: View, start: Expr, gain: Callable[[Expr, Expr], Expr]) -> Expr:
     """A sum over one head, gain(vector, sum so far): per lane over whole vectors, then the lanes, then of narrower vectors."""
     total = tir.local(1, "float32")
     lanewise = tir.local(isa.lanes, "float32")
@@ -173,9 +173,9 @@ def _sum(spec: HeadNorm, isa: Isa, x: View, start: Expr, gain: Callable[[Expr, E
         else:
             store(total, 0, load(total, 0) + tir.reduce_add(gain(v, tir.f32(0.0, width))))
 
-    whole = spec.d // isa.lanes * isa.lanes
+    whole = d // isa.lanes * isa.lanes
     tir.cover(whole, isa.lanes, add)
     store(total, 0, tir.reduce_add(load(lanewise, 0, isa.lanes)))
-    for at, width in tir.narrower(whole, spec.d - whole, isa.lanes // 2):
+    for at, width in tir.narrower(whole, d - whole, isa.lanes // 2):
         add(at, width)
     return let(load(total, 0))

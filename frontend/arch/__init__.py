@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmc.frontend.checkpoint import Checkpoint, Derived, Tensor
-from llmc.frontend.config import LONG_FACTORS, Config, Keys, read_config
+from llmc.frontend.config import LONG_FACTORS, Config, Keys, read_config, read_recurrent_config
 from llmc.frontend.derived import Rewritten, norms_plus_one
 from llmc.frontend.dialect import PLAIN, Dialect
 from llmc.frontend.huggingface import HuggingFace
@@ -50,6 +50,7 @@ class Architecture:
     attention  the tensors that layers with a state do not have
     experts    the tensors that take the place of FEED_FORWARD in layers with experts; none where it cannot have any
     optional   tensors that a layer may lack, besides biases
+    attends    whether there are layers with keys and values
     norm       "rms_norm" or "layer_norm"
     model      names of the tensors outside of blocks, where they differ from MODEL_NAMES
     variant    the tensors that all layers of some models have, and none of others -> the flag of config.json that says so, or ""
@@ -73,6 +74,7 @@ class Architecture:
     attention: Names = field(default_factory=dict)
     experts: Names = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    attends: bool = True
     norm: str = "rms_norm"
     model: Names = field(default_factory=dict)
     variant: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +102,8 @@ class Architecture:
     def config(self, checkpoint: Checkpoint) -> Config:
         """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""
         eps = "norm_eps" if self.norm == "rms_norm" else "layer_norm_eps"
-        return self.adapt(read_config(checkpoint, eps, self.dialect), Keys(checkpoint))
+        read = read_config if self.attends else read_recurrent_config
+        return self.adapt(read(checkpoint, eps, self.dialect), Keys(checkpoint))
 
     def shown(self, checkpoint: HuggingFace) -> HuggingFace:
         """A model directory with the keys that it implies."""
@@ -165,6 +168,23 @@ EXPERTS = {
 
 CHOICE_BIAS = {"ffn.choice_bias": ("blk.{i}.exp_probs_b.bias", "model.layers.{i}.mlp.gate.e_score_correction_bias")}
 """What joins the scores when experts are chosen. Optional in GGUF files."""
+
+
+def mamba2_names(module: str) -> dict[str, tuple[str, str]]:
+    """Tensor names of a Mamba-2 layer; `module` is what Hugging Face files call it. Not all models have a norm or biases."""
+    names = {
+        "ssm.in": ("ssm_in.weight", "in_proj.weight"),
+        "ssm.conv": ("ssm_conv1d.weight", "conv1d.weight"),
+        "ssm.conv.bias": ("ssm_conv1d.bias", "conv1d.bias"),
+        "ssm.dt_bias": ("ssm_dt.bias", "dt_bias"),
+        "ssm.a": ("ssm_a", "A_log"),
+        "ssm.d": ("ssm_d", "D"),
+        "ssm.out": ("ssm_out.weight", "out_proj.weight"),
+        "ssm.norm": ("ssm_norm.weight", "norm.weight"),
+        "ssm.in.bias": ("ssm_in.bias", "in_proj.bias"),
+        "ssm.out.bias": ("ssm_out.bias", "out_proj.bias"),
+    }
+    return {name: (f"blk.{{i}}.{gguf}", f"{module}.{hf}") for name, (gguf, hf) in names.items()}
 
 
 def shared_experts(module: str) -> dict[str, tuple[str, str]]:

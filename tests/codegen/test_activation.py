@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmc.codegen.kernels.activation import FUNCTIONS, Activation, reference
+from llmc.codegen.kernels.activation import ALWAYS_GATED, FUNCTIONS, Activation, reference
 from llmc.target import Isa
 from tests.codegen import q8
 from tests.tolerance import F32_FUNCTION, assert_sum_close
@@ -17,12 +17,13 @@ Guard = Callable[[NDArray[Any]], NDArray[Any]]
 CLAMPED = "clamped_silu"
 PARAMETERS = np.array([0.7, 1.1, 0.5, -1e-6], np.float32)  # of xielu, as Apertus has them
 GATED = [Activation(function, True, True, False) for function in FUNCTIONS if function != "xielu"]
-ALL = [*GATED, *(Activation(function, False, True, False) for function in FUNCTIONS if function != CLAMPED)]
+ALL = [*GATED, *(Activation(function, False, True, False) for function in FUNCTIONS if function not in ALWAYS_GATED)]
 BOUNDED = [spec for spec in ALL if spec.function not in ("relu2", "xielu")]  # by |x|
 FORMS = [
     tuple(Activation(function, gated, *forms) for forms in ((True, False), (False, True), (True, True)))
     for function, gated in (
         ("silu", True), ("gelu", True), ("gelu", False), ("gelu_erf", False), (CLAMPED, True), ("relu2", False), ("xielu", False),
+        ("sigmoid", True),
     )  # fmt: skip
 ]
 
@@ -31,6 +32,7 @@ FORMS = [
 # product, is rounded: up to 88 times 2^-23.
 BOUND = {
     "silu": 2 * F32_FUNCTION, "gelu": 1e-5, "gelu_erf": 2 * F32_FUNCTION, CLAMPED: 1e-5, "relu2": F32_FUNCTION, "xielu": 1e-5,
+    "sigmoid": 2 * F32_FUNCTION,
 }  # fmt: skip
 
 

@@ -4,14 +4,18 @@ import subprocess
 from pathlib import Path
 
 from llmc.codegen.build import build_objects
-from llmc.codegen.kernels.activation import FUNCTIONS, Activation
+from llmc.codegen.kernels.activation import ALWAYS_GATED, FUNCTIONS, Activation
 from llmc.codegen.kernels.attention import Attention
 from llmc.codegen.kernels.base import KernelSpec, exported
 from llmc.codegen.kernels.causal_conv import CausalConv
+from llmc.codegen.kernels.delta_rule import DeltaRule
+from llmc.codegen.kernels.gated_norm import GatedNorm
 from llmc.codegen.kernels.kv_append import KvAppend
 from llmc.codegen.kernels.norm import NORMS, HeadNorm, Norm
 from llmc.codegen.kernels.rope import Rope, RopeTable
+from llmc.codegen.kernels.selective_scan import SelectiveScan
 from llmc.codegen.kernels.softcap import Softcap
+from llmc.codegen.kernels.ssd import Ssd
 from llmc.target import Isa
 
 SPECS: list[KernelSpec] = [
@@ -22,9 +26,10 @@ SPECS: list[KernelSpec] = [
     RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
     KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
     *(Activation(function, True, True, True) for function in FUNCTIONS if function != "xielu"),
-    *(Activation(function, False, True, True) for function in FUNCTIONS if function != "clamped_silu"),
+    *(Activation(function, False, True, True) for function in FUNCTIONS if function not in ALWAYS_GATED),
     Activation("silu", True, True, False), Activation("silu", True, False, True), Softcap(),
-    CausalConv(2, "", False), CausalConv(4, "silu", False), CausalConv(3, "", True),
+    Ssd(64, 128), Ssd(8, 20), DeltaRule(128, 128), DeltaRule(20, 8), SelectiveScan(16), GatedNorm(128, "before"),
+    GatedNorm(24, "after"), CausalConv(2, "", False), CausalConv(4, "silu", False), CausalConv(3, "", True),
 ]  # fmt: skip
 
 

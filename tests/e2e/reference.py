@@ -24,7 +24,7 @@ FORMATS = [
     "IQ1_S", "IQ2_XS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4", "Q1_0", "Q2_K", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_M", "Q5_0", "Q5_1",
     "Q5_K_M", "Q6_K", "Q8_0", "TQ1_0",
 ]  # fmt: skip
-RECURRENT = ["lfm2"]
+RECURRENT = ["falcon_h1", "granitemoehybrid", "lfm2", "mamba2", "qwen3_next"]
 FIXTURES = [*FAMILIES, *RECURRENT, *(f"q_{name}" for name in FORMATS)]
 MAX_ABS_WITHOUT_RECORD = 1e-3
 KL_WITHOUT_RECORD = 0.01  # mean KL allowed with int8 activations where the fixture records none

@@ -21,6 +21,7 @@ MAKES = {
     "gelu_erf": ("%y", "gelu_erf %x {"),
     "relu2": ("%y", "relu2 %x {"),
     "xielu": ("%y", "xielu %x, %four {"),
+    "sigmoid_mul": ("%y", "sigmoid_mul %x, %z {"),
     "gelu_mul": ("%y", "gelu_mul %x, %z {"),
     "linear_gelu_mul": ("%y", "linear_gelu_mul %x, %g, %g {biases=(False, False)"),
 }
