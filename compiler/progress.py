@@ -1,4 +1,4 @@
-"""Progress of a long command on stderr: bars on a terminal, one line per phase with -v elsewhere, silence otherwise."""
+"""Progress of a long command on stderr: bars with the time left on a terminal, lines with -v elsewhere, silence otherwise."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def _lines() -> Progress:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True, no_color=debug.no_color())
-    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 

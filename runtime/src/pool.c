@@ -11,8 +11,9 @@
 #include "gate.h"
 #include "memory.h"
 
-/* How long to spin. A sleeping thread takes about 50 us to come back; at a barrier inside a step the others are rarely further away. */
-enum { BARRIER_SPIN_NS = 200000, JOB_SPIN_NS = 200000 };
+/* How long to spin. A sleeping thread takes about 50 us to come back, and milliseconds where the machine is busy; at a barrier inside a
+** step the others are rarely further away, and between two steps a token is chosen from up to 256k and its text printed. */
+enum { BARRIER_SPIN_NS = 200000, JOB_SPIN_NS = 2000000 };
 enum { LINE = 64, PARTS = 2 }; /* a claim takes 1/PARTS of a worker's share of what is left */
 
 struct llmc_pool {
