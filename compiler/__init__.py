@@ -47,6 +47,7 @@ def compile(
     kv: Literal["f16", "q8", "f32"] | None = None,
     cc: str | None = None,
     pre: str | None = None,
+    arch: str | PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> CompileResult:
     """Compiles a checkpoint into the artifact directory `out`, replacing an artifact that is there.
@@ -58,6 +59,7 @@ def compile(
                  the memory) or "f32"; None takes f16 with int8 activations and f32 with exact ones
     cc           a C compiler and linker to use in place of ziglang's
     pre          the pre-tokenizer, where the file names none or one llmc does not know
+    arch         a Python file of yours with an architecture that llmc does not know; it is executed
     progress     called with a phase and how much of it is done, out of how much
 
     Raises UnsupportedModelError, MalformedFileError, ToolchainError or UsageError.
@@ -68,6 +70,7 @@ def compile(
 
     wanted = [targets] if isinstance(targets, str) else [*targets]
     options: dict[str, Any] = {"activations": activations, "weights": weights, "kv": kv, "cc": cc, "pre": pre}
+    options["arch"] = None if arch is None else Path(arch)
     return driver.compile(Path(source), Path(out), targets=wanted, progress=progress, **options)
 
 

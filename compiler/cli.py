@@ -39,12 +39,13 @@ def commands() -> None:
 @click.option("--kv", type=click.Choice(["f16", "q8", "f32"]), help="Type of cached keys and values; f16, or f32 with f32.")
 @click.option("--cc", help="C compiler and linker in place of ziglang's.")
 @click.option("--pre", help="Pre-tokenizer, where the file names none that llmc knows.")
+@click.option("--arch", type=existing, help="Your Python file with an architecture; it is executed.")
 @json_option
 @quiet_option
 @verbose_option
 def compile_command(
     model: Path, output: Path | None, targets: tuple[str, ...], activations: Any, weights: str | None, kv: Any,
-    cc: str | None, pre: str | None, as_json: bool, quiet: bool, verbose: bool,
+    cc: str | None, pre: str | None, arch: Path | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL, a GGUF file or a Hugging Face directory, into an artifact."""
     from llmc import progress
@@ -52,7 +53,7 @@ def compile_command(
     name = model.resolve().name if model.name in ("", "..") else model.name if model.is_dir() else model.stem
     out, begun = output or Path(f"{name}.llmc"), time.monotonic()
     with progress.shown(quiet=quiet, verbose=verbose) as report:
-        options: dict[str, Any] = {"activations": activations, "weights": weights, "kv": kv, "cc": cc, "pre": pre}
+        options: dict[str, Any] = {"activations": activations, "weights": weights, "kv": kv, "cc": cc, "pre": pre, "arch": arch}
         result = llmc.compile(model, out, targets=targets, progress=report, **options)
     sizes = {"weights_bytes": result.weights_bytes, "code_bytes": result.code_bytes}
     document = {**asdict(result), "path": str(result.path), **sizes, "total_seconds": round(time.monotonic() - begun, 3)}

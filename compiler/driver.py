@@ -70,12 +70,14 @@ def compile(
     kv: str | None = None,
     cc: str | None = None,
     pre: str | None = None,
+    arch: Path | None = None,
     progress: Progress | None = None,
 ) -> CompileResult:
     """Compiles the checkpoint `source` into the artifact directory `out`.
 
     activations: "int8" or "f32" (exact arithmetic). weights: the format to store matrices in (requantization.py); None keeps the
-    checkpoint's. kv: stored type of keys and values, one of KV_DTYPES; None is f16 beside int8, f32 beside f32.
+    checkpoint's. kv: stored type of keys and values, one of KV_DTYPES; None is f16 beside int8, f32 beside f32. arch: a
+    file with an architecture of the user's own, which is executed.
     Raises the errors of llmc.errors; on any of them `out` is as it was before.
     """
     if activations not in ACTIVATIONS:
@@ -85,7 +87,7 @@ def compile(
     wanted, formats = target.parse_all(targets), formats_for(weights) if weights else None
     clock = _Clock(progress)
     with clock.phase("reading"):
-        model = open_model(source, pre=pre)
+        model = open_model(source, pre=pre, arch=arch)
     with clock.phase("optimizing"):
         plan = lower(optimize(model.graph, activations, kv or KV_DTYPE[activations], formats))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from llmc.frontend.rope import RopeScaling, frequencies
 from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
 from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
 from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
+from llmc.frontend.user_architecture import check_architecture, read_architecture
 from llmc.frontend.weights import Factor, Weights
 from llmc.ir.graph import Builder, Graph, Value
 from llmc.ir.ops import CONTEXT, INPUT_TYPES
@@ -53,14 +54,14 @@ class Model:
         return self.checkpoint.string("general.name", default="") or (path.resolve().name if path.is_dir() else path.stem)
 
 
-def open_model(path: Path, *, pre: str | None = None) -> Model:
-    """Reads and checks a checkpoint and builds its graph.
+def open_model(path: Path, *, pre: str | None = None, arch: Path | None = None) -> Model:
+    """Reads and checks a checkpoint and builds its graph. arch: a file of the user's own (user_architecture.py).
 
     Raises MalformedFileError (the file contradicts itself) or UnsupportedModelError (llmc cannot compile it), naming the key
     or the tensor.
     """
     checkpoint = read_checkpoint(path)
-    architecture = find_architecture(checkpoint)
+    architecture = find_architecture(checkpoint) if arch is None else _of_user(checkpoint, arch)
     if isinstance(checkpoint, HuggingFace):
         checkpoint = architecture.shown(checkpoint)
     config = architecture.config(checkpoint)
@@ -88,6 +89,12 @@ def find_architecture(checkpoint: Checkpoint) -> Architecture:
         what = f"{checkpoint.key_file}: {checkpoint.architecture_key} is {quoted(checkpoint.architecture)}"
         raise UnsupportedModelError(f"{what}, which llmc cannot compile", hint="known architectures: " + ", ".join(sorted(known)))
     return known[checkpoint.architecture]
+
+
+def _of_user(checkpoint: Checkpoint, path: Path) -> Architecture:
+    architecture = read_architecture(path)
+    check_architecture(architecture, checkpoint, path)
+    return architecture
 
 
 def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:
