@@ -35,6 +35,20 @@ class Facts:
     max_step_tokens: int
     weights: File
     tokenizer: File | None
+    encoder: EncoderFacts | None = None
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """width: floats of a row of results; pooling: by its name in llmc.h; segments: how many it tells apart."""
+
+    width: int
+    pooling: str
+    normalize: bool
+    segments: int
+
+
+POOLINGS = {"none": 1, "mean": 2, "cls": 3, "last": 4}
 
 
 def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
@@ -42,6 +56,8 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         (files("llmc.templates") / "model.c.j2").read_text(encoding="utf-8")
     )
+    encoder = facts.encoder
+    width = encoder.width if encoder else facts.vocab
     return template.render(
         comment=_comment(facts.model_name),
         version=VERSION,
@@ -54,7 +70,12 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
         labels=[_string(label) for label in plan.labels],
         model_name=_string(facts.model_name),
         vocab=facts.vocab,
-        vocab_padded=-(-facts.vocab // 16) * 16,
+        row_floats=width,
+        row_stride=-(-width // 16) * 16,
+        encoder=encoder is not None,
+        pooling=POOLINGS[encoder.pooling] if encoder else 0,
+        normalize=encoder is not None and encoder.normalize,
+        segments=encoder.segments if encoder else 0,
         hidden=facts.hidden,
         layers=facts.layers,
         context=facts.context,

@@ -166,7 +166,8 @@ class _Lowering:
         self.graph = graph
         self.plan = Plan(place(graph), _cache(graph), States.of(graph), int(graph.attrs["arena"]))
         appends = [node for node in graph.nodes if node.op in PAGED]
-        self.paged_layers = {node.attrs["layer"]: number for number, node in enumerate(appends)}
+        layers = dict.fromkeys(node.attrs["layer"] for node in appends)
+        self.paged_layers = {layer: number for number, layer in enumerate(layers)}
         self.at: dict[str, int] = {}
         self.node = graph.nodes[0]
         self.calls: list[str] = []
@@ -296,7 +297,7 @@ def _cache(graph: Graph) -> Cache | None:
     if len(kinds) != 1:
         raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
     ((kv_heads, head_dim, dtype, parts),) = kinds
-    return Cache(len(appends), kv_heads, head_dim, dtype, parts)
+    return Cache(len({node.attrs["layer"] for node in appends}), kv_heads, head_dim, dtype, parts)
 
 
 def _identifier(name: str) -> str:
@@ -340,7 +341,7 @@ def _launch(p: _Lowering, parts: list[str], x: Value, scale: float) -> None:
     p.barrier()
 
 
-@_rule("linear_silu_mul", "linear_gelu_mul")
+@_rule("linear_silu_mul", "linear_gelu_mul", "linear_gelu_erf_mul")
 def _linear_gated(p: _Lowering, node: Node) -> None:
     y, out = p.forms(node)
     n = int(node.outputs[0].type.shape[-1])
@@ -352,7 +353,7 @@ def _linear_gated(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-@_rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu", "gelu_erf", "relu2", "xielu")
+@_rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu_erf_mul", "gelu", "gelu_erf", "relu2", "xielu")
 def _activation(p: _Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)
@@ -600,4 +601,4 @@ def _experts(p: _Lowering, node: Node) -> None:
     p.barrier()
 
 
-from llmc.codegen import lower_latent, lower_recurrent  # noqa: E402, F401  # register their rules, with what is defined above
+from llmc.codegen import lower_encoder, lower_latent, lower_recurrent  # noqa: E402, F401  # with what is defined above

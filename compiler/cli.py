@@ -75,6 +75,22 @@ def run_command(artifact: Path) -> None:
     raise UsageError(f"{artifact} holds no program `run`", hint="llmc verify tells whether the artifact is whole")
 
 
+@commands.command("embed")
+@click.argument("artifact", type=existing)
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--pooling", type=click.Choice(["mean", "cls", "last", "none"]), help="As the checkpoint says, when left out.")
+@click.option("--normalize/--no-normalize", default=None, help="To length 1; as the checkpoint says, when left out.")
+@click.option("--threads", type=click.IntRange(1), help="Every processor this process may use, when left out.")
+@json_option
+def embed_command(
+    artifact: Path, texts: tuple[str, ...], pooling: str | None, normalize: bool | None, threads: int | None, as_json: bool
+) -> None:
+    """Embed each of TEXTS with a compiled encoder: one line of numbers for each, or one JSON document."""
+    with llmc.load(artifact, threads=threads) as model:
+        rows = [model.embed(text, pooling=pooling, normalize=normalize).tolist() for text in texts]
+    _print({"path": str(artifact), "embeddings": rows}, as_json, "\n".join(json.dumps(row) for row in rows))
+
+
 @commands.command("bench")
 @click.argument("artifact", type=existing)
 @click.option("--prompt", default=512, show_default=True, type=click.IntRange(1), help="Tokens to prefill.")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from llmc.artifact import File
 from llmc.codegen import link
 from llmc.codegen import weights as weights_file
 from llmc.codegen.build import build_objects
-from llmc.codegen.emit import Facts, emit
+from llmc.codegen.emit import EncoderFacts, Facts, emit
 from llmc.codegen.lower import Plan, lower
 from llmc.codegen.requantize import Changes
 from llmc.errors import UsageError
-from llmc.frontend.load import STEP_TOKENS, Model, open_model
+from llmc.frontend.load import Model, open_model, step_tokens
 from llmc.passes.pipeline import optimize
 from llmc.requantization import formats_for, report
 from llmc.target import Target
@@ -165,4 +165,6 @@ class _Build:
 
     def _facts(self, weights_file: File, tokenizer: File) -> Facts:
         model, c = self.model, self.model.config
-        return Facts(model.name, model.vocab, c.hidden, c.layers, c.context, STEP_TOKENS, weights_file, tokenizer)
+        encoder = EncoderFacts(**asdict(model.encoder)) if model.encoder else None
+        tokens = step_tokens(model.architecture, c)
+        return Facts(model.name, model.vocab, c.hidden, c.layers, c.context, tokens, weights_file, tokenizer, encoder)

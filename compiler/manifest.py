@@ -7,7 +7,7 @@ from typing import Any
 
 from llmc.codegen.lower import Plan
 from llmc.codegen.weights import LAYOUT
-from llmc.frontend.load import STEP_TOKENS, Model
+from llmc.frontend.load import Model, step_tokens
 from llmc.target import Target
 from llmc.version import VERSION
 
@@ -50,7 +50,8 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
         "isas": [isa.name for isa in target.isas],
         "activations": activations,
         "layout": LAYOUT,
-        "step_tokens": STEP_TOKENS,
+        "step_tokens": step_tokens(model.architecture, model.config),
+        **({"encoder": asdict(model.encoder)} if model.encoder else {}),
         "arena_bytes": plan.arena,
         "kernel_calls": plan.calls,
         "cache": _cache_groups(model, plan),

@@ -82,6 +82,7 @@ class Config:
     window: int = 0  # positions that a layer with a window sees, its own among them; 0: all
     states_window: bool = False  # whether there is one, if only of the whole context
     local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
+    global_every: int = 0  # layers from one without a window to the next, the first having none; 0: see local_layers
     local_rope_base: float = 0.0  # of layers with a window; 0: as all others
     softcap: float = 0.0  # of attention scores
     logit_softcap: float = 0.0

@@ -37,7 +37,7 @@ MAX_KEYS: Final = 1 << 16
 # What else decides what an artifact does: part of its source's hash.
 BESIDE: Final = (
     "generation_config.json", "quantize_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.txt", "modules.json", "1_Pooling/config.json",
 )  # fmt: skip
 
 DENSE: Final[Mapping[str, Format]] = {"F32": FORMATS["f32"], "F16": FORMATS["f16"], "BF16": FORMATS["bf16"]}

@@ -22,22 +22,37 @@ def read_json(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
         return parse_object(data[:], path.name)
 
 
+def read_json_array(path: Path, limit: int = MAX_BYTES) -> list[Any]:
+    """The same of an array."""
+    with map_file(path) as data:
+        if len(data) > limit:
+            raise MalformedFileError(f"{path.name}: the file has {len(data)} bytes, more than {limit}")
+        value = _parse(data[:], path.name)
+    if not isinstance(value, list):
+        raise MalformedFileError(f"{path.name}: not a JSON array, but {json_kind(value)}")
+    return value
+
+
 def parse_object(raw: bytes, what: str) -> dict[str, Any]:
     """The object that `raw` spells; `what` names it in messages. A key that is there twice in one object is an error.
 
     Raises MalformedFileError where `raw` is not UTF-8, not JSON, no object, or nested deeper than the interpreter's stack.
     """
+    value = _parse(raw, what)
+    if not isinstance(value, dict):
+        raise MalformedFileError(f"{what}: not a JSON object, but {json_kind(value)}")
+    return value
+
+
+def _parse(raw: bytes, what: str) -> Any:
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=partial(_unique, what), parse_int=partial(_integer, what))
+        return json.loads(raw.decode(), object_pairs_hook=partial(_unique, what), parse_int=partial(_integer, what))
     except UnicodeDecodeError as e:
         raise MalformedFileError(f"{what}: not UTF-8 at byte {e.start}") from None
     except json.JSONDecodeError as e:
         raise MalformedFileError(f"{what}: not JSON: {e}") from None
     except RecursionError:
         raise MalformedFileError(f"{what}: the JSON depth is beyond what any model needs") from None
-    if not isinstance(value, dict):
-        raise MalformedFileError(f"{what}: not a JSON object, but {json_kind(value)}")
-    return value
 
 
 def json_kind(value: object) -> str:

@@ -204,6 +204,11 @@ def temperatures(s: Step, t: Temperature) -> Value:
     return s.temperatures
 
 
+def gated(s: Step, x: Value, w: Weights, function: str) -> Value:
+    """x [T, C] -> [T, C]: down(function(gate(x)) * up(x)), of "silu", "gelu" (tanh form) and "gelu_erf"."""
+    return _gated(s, x, w, function, FEED_FORWARD, s.config.intermediate)
+
+
 def mlp(s: Step, x: Value, w: Weights, function: str = "gelu", *parameters: Value) -> Value:
     """x [T, C] -> [T, C]: down(function(up(x))), of "gelu" (tanh form), "gelu_erf", "relu2", or "xielu" and its parameters."""
     c = s.config

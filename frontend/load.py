@@ -16,6 +16,7 @@ from llmc.frontend import arch as architectures
 from llmc.frontend.arch import ALWAYS, Architecture
 from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.config import Config, Keys
+from llmc.frontend.encoder import MAX_STEP, Encoder, add_segments, describe
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
 from llmc.frontend.layers import Step, norm, reordered
@@ -46,6 +47,7 @@ class Model:
     graph: Graph
     tokenizer: bytes
     chat_template: str | None
+    encoder: Encoder | None = None
 
     @property
     def name(self) -> str:
@@ -72,7 +74,8 @@ def open_model(path: Path, *, pre: str | None = None, arch: Path | None = None) 
     vocab = _vocabulary(checkpoint, architecture)
     tokenizer = _tokenizer(checkpoint, vocab, pre)
     graph = build(checkpoint, architecture, config, vocab)
-    return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template)
+    encoder = describe(checkpoint, architecture.names(checkpoint), config.hidden) if architecture.encoder else None
+    return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template, encoder)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -97,9 +100,14 @@ def _of_user(checkpoint: Checkpoint, path: Path) -> Architecture:
     return architecture
 
 
+def step_tokens(architecture: Architecture, config: Config) -> int:
+    """Tokens of the largest step. An encoder's holds whole texts."""
+    return min(config.context, MAX_STEP) if architecture.encoder else STEP_TOKENS
+
+
 def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:
-    """The step function: tokens, positions, rows wanted, cache -> logits of those rows, cache."""
-    b = Builder({"T": STEP_TOKENS, "R": STEP_TOKENS})
+    """The step function: tokens, positions, rows wanted, cache -> logits of those rows (of an encoder, their states), cache."""
+    b = Builder(dict.fromkeys(("T", "R"), step_tokens(architecture, config)))
     tokens, positions, rows, cache = (b.input(name, type) for name, type in INPUT_TYPES.items())
     container = checkpoint.container
     w = Weights(b, checkpoint, architecture.names(checkpoint, experts=config.experts is not None))
@@ -107,7 +115,8 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     _check_recurrent(w, architecture, config)
     _refuse_missing(w, architecture, config)
     if container != "gguf":
-        _check_head(w, architecture)
+        if not architecture.encoder:
+            _check_head(w, architecture)
         _check_biases(w, architecture, config)
     table = _rope_table(b, w, config, positions)
     s = Step(b, config, positions, table, architecture.rope_style(container), cache, norm=architecture.norm)
@@ -119,6 +128,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     if "positions" in w.names:
         learned = b.emit("embedding", positions, w.matrix("positions", config.context, config.hidden), name="position")
         x = b.emit("add", x, learned, name="x")
+    x = add_segments(b, w, x, config.hidden)
     if "embedding.norm" in w.names:
         x = norm(s, x, w, "embedding.norm")
     if config.slopes:
@@ -126,12 +136,18 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     for layer in range(config.layers):
         s.layer = layer
         x = architecture.block(s, x, w.at(layer))
-    logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
-    _refuse_unused(w, config)
+    last = b.emit("take_rows", x, rows, name="last")
+    logits = _states(s, w, last) if architecture.encoder else _head(s, w, last, embedding, vocab)
+    _refuse_unused(w, architecture, config)
     if config.window and not s.windowed:
         key = Keys(checkpoint).name("window")
         raise UnsupportedModelError(f"{key} is {config.window}; llmc compiles {architecture.gguf} without windows")
     return b.graph(logits, s.kv)
+
+
+def _states(s: Step, w: Weights, x: Value) -> Value:
+    """The states of an encoder's tokens [R, C], normalised where the family does."""
+    return norm(s, x, w, "norm") if "norm" in w.names else x
 
 
 def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:
@@ -277,7 +293,7 @@ def _refuse_missing(w: Weights, architecture: Architecture, config: Config) -> N
     per_layer = [(i, name) for i in range(config.layers) for name in always if "{i}" in w.names[name]]
     needed = [(i, name) for i, name in per_layer if architecture.belongs(name, config, i)]
     missing = [w.names[name].format(i=i) for i, name in needed if not w.at(i).has(name)]
-    missing += [w.names[name] for name in ("embedding", "norm") if name in w.names and not w.has(name)]
+    missing += [w.names[name] for name in ("embedding", "embedding.norm", "norm") if name in w.names and not w.has(name)]
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise MalformedFileError(f"missing tensors: {shown}")
@@ -294,13 +310,15 @@ def _is_variant(w: Weights, name: str, flag: str, config: Config) -> bool:
     return says
 
 
-def _refuse_unused(w: Weights, config: Config) -> None:
+def _refuse_unused(w: Weights, architecture: Architecture, config: Config) -> None:
     """A tensor nobody asked for would change the result if it meant something: refuse it. Layers behind the last that predict
     further tokens mean nothing for the next one.
     """
     beyond = range(config.layers, config.layers + Keys(w.checkpoint).predicting)
     ahead = tuple(prefix.format(i=i) for prefix in ("blk.{i}.", "model.layers.{i}.") for i in beyond)
-    unused = sorted(name for name in w.checkpoint.tensors.keys() - w.used if not name.startswith(ahead or "\0"))
+    known = [re.compile(pattern) for pattern in architecture.unused]
+    left = (name for name in w.checkpoint.tensors.keys() - w.used if not name.startswith(ahead or "\0"))
+    unused = sorted(name for name in left if not any(pattern.fullmatch(name) for pattern in known))
     if unused:
         shown = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
         arch, layers = w.checkpoint.architecture, Keys(w.checkpoint).name("layers")

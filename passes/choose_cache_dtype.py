@@ -6,7 +6,7 @@ from llmc.errors import UsageError
 from llmc.ir.graph import Graph
 from llmc.passes.base import required_pass
 
-CACHE_OPS = ("kv_append", "rope_kv_append", "attention", "latent_append", "latent_attention")
+CACHE_OPS = ("kv_append", "rope_kv_append", "attention", "attention_both", "latent_append", "latent_attention")
 
 
 @required_pass

@@ -31,7 +31,7 @@ LAYOUTS = {
 }
 """What an op reads each operand as. A tied embedding is one weight: the gather picks its row out of the output matrix's tiles."""
 
-GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul")
+GROUPS = ("linear_group", "linear_silu_mul", "linear_gelu_mul", "linear_gelu_erf_mul")
 
 
 @required_pass

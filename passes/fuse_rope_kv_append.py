@@ -15,7 +15,7 @@ def fuse_rope_kv_append(graph: Graph) -> Graph:
     """
     edit, uses = Edit(graph), Uses(graph)
     order = {id(node): i for i, node in enumerate(graph.nodes)}
-    for attention in graph.of_kind("attention"):
+    for attention in (node for node in graph.nodes if node.op in ("attention", "attention_both")):
         append = uses.made_by(attention.inputs[1], "kv_append")
         q = _sole_rope(uses, attention.inputs[0], attention)
         k = append and _sole_rope(uses, append.inputs[1], append)

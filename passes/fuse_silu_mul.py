@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmc.ir.graph import Edit, Graph, Uses
 from llmc.passes.base import graph_pass
 
-FUNCTIONS = ("silu", "gelu")
+FUNCTIONS = ("silu", "gelu", "gelu_erf")
 
 
 @graph_pass

@@ -44,6 +44,11 @@ class Info:
     weights_bytes: int
     arena_bytes: int
     state_bytes: int
+    row_floats: int
+    encoder: bool
+    pooling: str
+    normalize: bool
+    segments: int
 
 
 class Model:
@@ -63,7 +68,7 @@ class Model:
         self.threads = _positive("threads", threads) or debug.processors()
         self.declared_context = _positive("context", context)
         self.context = self.declared_context or self.info.context
-        self._session = Session(self._handle, self.info.vocab, self._options(max_sequences=MODEL_SEQUENCES))
+        self._session = self._new_session(self._options(max_sequences=MODEL_SEQUENCES))
 
     @property
     def _open_handle(self) -> int:
@@ -76,7 +81,8 @@ class Model:
         check(library().llmc_model_get_info(self._open_handle, info), "the model gives no facts")
         values: dict[str, Any] = {name: getattr(info, name) for name, *_ in t.ModelInfo._fields_ if name != "struct_size"}
         texts = {name: values[name].decode(errors="replace") for name in ("name", "isa")}
-        return Info(**{**values, **texts})
+        flags = {name: bool(values[name]) for name in ("encoder", "normalize")}
+        return Info(**{**values, **texts, **flags, "pooling": t.Pooling(info.pooling).name.lower()})
 
     @property
     def name(self) -> str:
@@ -116,7 +122,10 @@ class Model:
         """A session to step by hand. context and threads as given to load(), unless said otherwise; llmc.h explains the rest."""
         options = self._options(context=context, max_sequences=max_sequences, threads=threads, max_pages=max_pages)
         options.profile = profile
-        return Session(self._open_handle, self.info.vocab, options, keep=self)
+        return self._new_session(options, keep=self)
+
+    def _new_session(self, options: t.SessionOptions, keep: object = None) -> Session:
+        return Session(self._open_handle, self.info.row_floats, options, keep=keep, each=self.info.pooling == "none")
 
     def _options(
         self, *, context: int | None = None, max_sequences: int = 1, threads: int | None = None, max_pages: int = 0
@@ -135,6 +144,8 @@ class Model:
         chunks are the lengths of the prefills the text is cut into; the bits do not depend on them. Where the model's rotation
         depends on the context, that is the one given to load(), or else the length of this text. Raises UsageError.
         """
+        if self.info.encoder:
+            raise UsageError("the model is an encoder and has no logits: embed() runs it")
         array = as_ids(ids)
         lengths = [array.size] if chunks is None else [*chunks]
         if sum(lengths) != array.size or min(lengths, default=0) < 1:
@@ -143,6 +154,19 @@ class Model:
             with self.session(context=array.size) as session:
                 return self._logits(session, array, lengths)
         return self._logits(self._own_session(), array, lengths)
+
+    def embed(self, text: str | Sequence[int] | Ids, pooling: str | None = None, normalize: bool | None = None) -> Logits:
+        """What an encoder makes of a text, or of token ids: float32 [dim], or with pooling="none" each token's state, [n, dim].
+
+        pooling: "mean", "cls" (the first token), "last" or "none"; None: as the checkpoint says. normalize: whether the result is
+        brought to length 1; None: as the checkpoint says, and never the states of tokens. A classifier gives the scores of its
+        labels. Raises UsageError, also for a model that generates text.
+        """
+        kinds = {kind.name.lower(): kind for kind in t.Pooling if kind}
+        if pooling is not None and pooling not in kinds:
+            raise UsageError(f"unknown pooling {pooling!r}", hint=", ".join(kinds))
+        ids = as_ids(self.tokenizer.tokenize(text) if isinstance(text, str) else text)
+        return self._own_session().embed(ids, t.Pooling.DEFAULT if pooling is None else kinds[pooling], normalize)
 
     def _logits(self, session: Session, ids: Ids, lengths: Sequence[int]) -> Logits:
         """Logits of a new sequence of the session."""

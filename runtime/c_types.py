@@ -33,6 +33,16 @@ class Reason(IntEnum):
     CALLER = 5
 
 
+class Pooling(IntEnum):
+    """What of an encoder's token states becomes an embedding."""
+
+    DEFAULT = 0
+    NONE = 1
+    MEAN = 2
+    CLS = 3
+    LAST = 4
+
+
 ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL = 1, 2, 4
 
 
@@ -58,6 +68,8 @@ class ModelInfo(Sized):
         ("max_step_tokens", c.c_int32), ("page_tokens", c.c_int32),
         ("page_bytes", c.c_uint64), ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
         ("state_bytes", c.c_uint64),
+        ("row_floats", c.c_int32), ("encoder", c.c_int32), ("pooling", c.c_int32), ("normalize", c.c_int32),
+        ("segments", c.c_int32),
     ]  # fmt: skip
 
 
@@ -71,7 +83,7 @@ class SessionOptions(Sized):
 class Batch(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("tokens", Ids), ("sequences", Ids), ("counts", Ids),
-        ("n_sequences", c.c_int32), ("n_rows", c.c_int32), ("rows", Ids),
+        ("n_sequences", c.c_int32), ("n_rows", c.c_int32), ("rows", Ids), ("segments", Ids),
     ]  # fmt: skip
 
 
@@ -87,6 +99,13 @@ class GenerateOptions(Sized):
         ("struct_size", c.c_size_t), ("tokens", Ids), ("n_tokens", c.c_size_t), ("max_tokens", c.c_int32),
         ("sampler", c.POINTER(SamplerOptions)), ("stop", c.POINTER(c.c_char_p)), ("n_stop", c.c_size_t),
         ("ignore_end", c.c_int32), ("show_special", c.c_int32),
+    ]  # fmt: skip
+
+
+class EmbedOptions(Sized):
+    _fields_ = [
+        ("struct_size", c.c_size_t), ("tokens", Ids), ("segments", Ids), ("n_tokens", c.c_size_t), ("pooling", c.c_int),
+        ("normalize", c.c_int32),
     ]  # fmt: skip
 
 
@@ -137,6 +156,7 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {
     "session_prefill": (c.c_int, Handle, c.c_int32, Ids, c.c_size_t),
     "session_profile": (c.c_int, Handle, c.c_int32, c.POINTER(Profile)),
     "session_logits": (Floats, Handle, c.c_int32),
+    "embed": (c.c_int, Handle, c.POINTER(EmbedOptions), Floats, c.c_size_t, Size),
     "generation_open": (c.c_int, Handle, c.POINTER(GenerateOptions), Out),
     "generation_next": (c.c_int, Handle, c.POINTER(Piece)),
     "generation_timings": (c.c_int, Handle, c.POINTER(Timings)),

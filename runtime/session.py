@@ -19,10 +19,11 @@ from llmc.runtime.c_calls import Ids, Logits, as_ids, check, library, pointer
 class Session:
     """Threads, working memory and KV pages for sequences of one model."""
 
-    def __init__(self, model: int, vocab: int, options: t.SessionOptions, keep: object = None) -> None:
+    def __init__(self, model: int, width: int, options: t.SessionOptions, keep: object = None, each: bool = False) -> None:
         error, handle = t.Error(), c.c_void_p()
         self._handle: int | None = None
-        self._vocab, self._keep = vocab, keep  # keep: the model, where this session is not the model's own
+        self._width, self._keep = width, keep  # keep: the model, where this session is not the model's own
+        self._each = each  # whether the model gives a row for each token unless asked otherwise
         self._lock = threading.RLock()  # a collected generation may close itself while this thread holds it
         self._generations: weakref.WeakSet[Generation] = weakref.WeakSet()
         check(library().llmc_session_open(model, options, error, handle), error.text)
@@ -68,9 +69,19 @@ class Session:
             self._call("session_step", t.Batch(**pointers, n_sequences=len(parts), n_rows=-1))
             return self._rows(tokens.size)
 
+    def embed(self, ids: Ids, pooling: t.Pooling, normalize: bool | None = None) -> Logits:
+        """What an encoder makes of a text: float32 [dim], or without pooling [n, dim]. normalize: None as the checkpoint says."""
+        options = t.EmbedOptions(
+            tokens=pointer(ids), n_tokens=ids.size, pooling=pooling, normalize=0 if normalize is None else 1 if normalize else -1
+        )  # fmt: skip
+        each = pooling is t.Pooling.NONE or (pooling is t.Pooling.DEFAULT and self._each)
+        out, size = np.empty((max(1, ids.size) if each else 1, self._width), np.float32), c.c_size_t()
+        self._call("embed", options, out.ctypes.data_as(t.Floats), out.size, size)
+        return out if each else np.asarray(out[0])
+
     def _rows(self, n: int) -> Logits:
         """A copy of the first n rows of the last step's logits."""
-        out = np.empty((n, self._vocab), np.float32)
+        out = np.empty((n, self._width), np.float32)
         for i in range(n):
             c.memmove(out[i].ctypes.data, library().llmc_session_logits(self._handle, i), out[i].nbytes)
         return out

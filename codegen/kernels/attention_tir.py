@@ -17,8 +17,8 @@ from llmc.codegen.kernels.kv_pages import KvPages
 from llmc.codegen.tir import Expr, f32, i32, i64, let, load, loop, splat, store
 from llmc.target import Isa
 
-_LOG2_E = 1.4426950408889634
-_NOTHING = -3.0e38  # the maximum of no scores; finite, so that differences of maxima are numbers
+LOG2_E = 1.4426950408889634
+NOTHING = -3.0e38  # the maximum of no scores; finite, so that differences of maxima are numbers
 _PAGES = PARTITION_TOKENS // PAGE_TOKENS  # of a partition
 
 
@@ -35,7 +35,7 @@ _TILES = {16: RegisterTile(6, 4), 8: RegisterTile(5, 2), 4: RegisterTile(4, 2)}
 
 
 def generate(spec: Attention, isa: Isa) -> tir.PrimFunc:
-    return tir.prim_func(spec, isa, lambda p: _Attention(spec, isa, p).emit())
+    return tir.prim_func(spec, isa, lambda p: AttentionKernel(spec, isa, p).emit())
 
 
 class _State:
@@ -47,7 +47,7 @@ class _State:
         self.acc = tir.local(rows * d, "float32")
 
 
-class _Attention:
+class AttentionKernel:
     """One kernel being written. Buffers of rows are [rows][d] or [rows][64]."""
 
     def __init__(self, spec: Attention, isa: Isa, p: SimpleNamespace) -> None:
@@ -66,15 +66,19 @@ class _Attention:
         with loop(p.kv_lo, p.kv_hi) as head, loop(0, (p.tok_hi - p.tok_lo) // tokens) as tile:
             self.head = head
             self.token = let(p.tok_lo + tile * tokens)
-            self.position = let(load(p.positions, self.token))
-            self.last_page = let(tir.shifted(self.position + (tokens - 1), -6))
-            self.first_page = self.oldest_page() if self.spec.window else i32(0)
+            self.find_pages()
             self.load_queries()
             first = let(tir.shifted(self.first_page, -3))
             with loop(0, tir.shifted(self.last_page, -3) + 1 - first) as round:
                 self.partition(let(first + round))
                 self.merge(round)
             self.write()
+
+    def find_pages(self) -> None:
+        """The tile's first position, and the first and last page that it looks at."""
+        self.position = let(load(self.p.positions, self.token))
+        self.last_page = let(tir.shifted(self.position + (self.spec.tokens - 1), -6))
+        self.first_page = self.oldest_page() if self.spec.window else i32(0)
 
     def oldest_page(self) -> Expr:
         """The page of the oldest key that the tile's first token sees; the others see no older one."""
@@ -86,7 +90,7 @@ class _Attention:
         return let(i64(self.token + row // heads) * i64(ld) + i64((self.head * heads + row % heads) * self.d))
 
     def load_queries(self) -> None:
-        factor = let(self.p.scale / self.p.softcap if self.spec.softcap else self.p.scale * f32(_LOG2_E))
+        factor = let(self.p.scale / self.p.softcap if self.spec.softcap else self.p.scale * f32(LOG2_E))
         with loop(0, self.rows) as row:
             start = self.of_row(row, self.p.ldq)
 
@@ -105,6 +109,7 @@ class _Attention:
             keys, values = let(self.cache.keys(page, self.head)), let(self.cache.values(page, self.head))
             if self.cache.quantised:
                 self.scales_at = let(self.cache.key_scales(page, self.head)), let(self.cache.value_scales(page, self.head))
+            self.begin_page(number)
             visible = let(self.position + 1 - number * PAGE_TOKENS)  # keys of this page for the tile's first token, if in 0..64
             self.page_scores(keys, values)
             with loop(0, self.rows) as row:
@@ -112,6 +117,13 @@ class _Attention:
                     self.slope(row, let(visible + row // self.spec.heads_per_kv))
                 self.softmax(row, index, let(visible + row // self.spec.heads_per_kv))
             self.page_values(values, let(self.cache.keys(following, self.head)), index, visible)
+
+    def begin_page(self, number: Expr) -> None:
+        """For kernels that need to know where they are."""
+
+    def up_to_last(self, keys: Expr) -> Expr:
+        """`keys` of this page, or as many as there are: values past the last key are not read."""
+        return keys
 
     def page_scores(self, keys: Expr, ahead: Expr) -> None:
         width = self.tile.vectors * self.lanes
@@ -141,7 +153,7 @@ class _Attention:
     def slope(self, row: Expr, visible: Expr) -> None:
         """Takes from each score of a row its head's slope times how far the key lies back; `visible` - 1 is the row's own key."""
         lanes, heads = self.lanes, self.spec.heads_per_kv
-        slope = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(_LOG2_E))
+        slope = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(LOG2_E))
         with loop(0, PAGE_TOKENS // lanes) as i:
             at = let(row * PAGE_TOKENS + i * lanes)
             ahead = tir.convert(tir.counting(i * lanes, lanes) - splat(visible - 1, lanes), "float32")
@@ -151,7 +163,7 @@ class _Attention:
         """Scores of one row become probabilities against its new maximum; keys from `visible` on are not there."""
         lanes, state = self.lanes, self.part
         largest = let(self.largest_score(row, visible))
-        before = let(tir.select(index == 0, f32(_NOTHING), load(state.m, row)))
+        before = let(tir.select(index == 0, f32(NOTHING), load(state.m, row)))
         m = let(tir.maximum(before, largest))
         shrink = let(tir.exp2(self.isa, before - m))
         store(state.m, row, m)
@@ -176,14 +188,14 @@ class _Attention:
     def largest_score(self, row: Expr, visible: Expr) -> Expr:
         lanes = self.lanes
         largest = tir.local(lanes, "float32")
-        store(largest, 0, f32(_NOTHING, lanes))
+        store(largest, 0, f32(NOTHING, lanes))
         with loop(0, PAGE_TOKENS // lanes) as i:
             at = let(row * PAGE_TOKENS + i * lanes)
             score = load(self.scores, at, lanes)
             if self.spec.softcap:
-                score = let(tir.tanh(self.isa, score) * splat(self.p.softcap * f32(_LOG2_E), lanes))
+                score = let(tir.tanh(self.isa, score) * splat(self.p.softcap * f32(LOG2_E), lanes))
                 store(self.scores, at, score)
-            score = let(self.where_seen(i * lanes, visible, score, _NOTHING))
+            score = let(self.where_seen(i * lanes, visible, score, NOTHING))
             store(largest, 0, tir.maximum(load(largest, 0, lanes), score))
         return tir.reduce_max(load(largest, 0, lanes))
 
@@ -199,7 +211,7 @@ class _Attention:
         for first, rows, count in _split(self.rows, self.tile.rows):
             with loop(0, count) as group:
                 row = let(first + group * rows)
-                last = let(visible + (row + (rows - 1)) // self.spec.heads_per_kv)
+                last = let(self.up_to_last(visible + (row + (rows - 1)) // self.spec.heads_per_kv))
                 keys = let(tir.maximum(i32(0), tir.minimum(i32(PAGE_TOKENS), last)))
                 for column, columns in self.column_tiles():
                     self.value_tile(row, column, _Registers(rows, columns), keys, values, ahead if first == 0 else None, index)
@@ -241,7 +253,7 @@ class _Attention:
     def merge(self, partition: Expr) -> None:
         """Adds the partition's state to the total."""
         with loop(0, self.rows) as row:
-            before = let(tir.select(partition == 0, f32(_NOTHING), load(self.total.m, row)))
+            before = let(tir.select(partition == 0, f32(NOTHING), load(self.total.m, row)))
             mine = let(load(self.part.m, row))
             m = let(tir.maximum(before, mine))
             old, new = let(tir.exp2(self.isa, before - m)), let(tir.exp2(self.isa, mine - m))
@@ -272,7 +284,7 @@ class _Attention:
     def share_with_sink(self, row: Expr) -> Expr:
         """1 / (z + 2^(sink - m)) where that may overflow: against the larger of m and the sink, which has no value to add."""
         m, heads = let(load(self.total.m, row)), self.spec.heads_per_kv
-        sink = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(_LOG2_E))
+        sink = let(load(self.p.of_heads, self.head * heads + row % heads) * f32(LOG2_E))
         top = let(tir.maximum(m, sink))
         shrink, own = let(tir.exp2(self.isa, m - top)), let(tir.exp2(self.isa, sink - top))
         return shrink / let(tir.fma(self.isa, load(self.total.z, row), shrink, own))

@@ -71,9 +71,9 @@ class KvState:
     layers: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
     states: Mapping[tuple[str, int], Array] = field(default_factory=dict)
 
-    def append(self, layer: int, k: Array, v: Array, dtype: str, kv_heads: int = 1) -> KvState:
+    def append(self, layer: int, k: Array, v: Array, dtype: str, kv_heads: int = 1, fresh: bool = False) -> KvState:
         stored = [_kept(x, dtype, kv_heads) for x in (k, v)]
-        if layer in self.layers:
+        if layer in self.layers and not fresh:
             stored = [np.concatenate([old, new]) for old, new in zip(self.layers[layer], stored, strict=True)]
         return replace(self, layers={**self.layers, layer: (stored[0], stored[1])})
 

@@ -226,6 +226,11 @@ def _attention(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return _values(inputs, attrs)
 
 
+def _attention_both(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _expect(all(bias.shape[-1] == 2 * attrs["heads"] for bias in inputs[3:]), "a bias for each head and direction")
+    return _values(inputs, attrs)
+
+
 def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
@@ -423,9 +428,12 @@ def rope(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_kv_append, inplace={0: 0})
 def kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """cache, k f32[T,Hk*D], v f32[T,Hk*D] -> cache, with keys and values of `layer` stored as `dtype` ("f32", "f16" or "q8")."""
+    """cache, k f32[T,Hk*D], v f32[T,Hk*D] -> cache, with keys and values of `layer` stored as `dtype` ("f32", "f16" or "q8").
+
+    `fresh`: in the place of what the layer had, where a step holds whole sequences.
+    """
     kv, k, v = inputs
-    return (kv.append(attrs["layer"], k, v, attrs.get("dtype", "f32"), attrs["kv_heads"]),)
+    return (kv.append(attrs["layer"], k, v, attrs.get("dtype", "f32"), attrs["kv_heads"], attrs.get("fresh", False)),)
 
 
 @op(_scores)
@@ -457,6 +465,19 @@ def attention_values(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """probabilities f32[T,H,S], cache -> f32[T,H*D]."""
     p, kv = inputs
     return (ref.attention_values(p, kv.values(attrs["layer"]), attrs["kv_heads"]),)
+
+
+@op(_attention_both)
+def attention_both(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """q f32[T,H*D], cache, positions i32[T], perhaps bias f32[T,2H] -> f32[T,H*D]: attention of an encoder, to both sides.
+
+    With `reach`, to keys at most so many positions away. bias[n,h] is added to scores of head h for keys n positions further on,
+    bias[n,H+h] for keys n positions back.
+    """
+    q, kv, positions, *bias = inputs
+    scores = ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"])
+    probabilities = ref.softmax_both(scores, positions, attrs.get("reach", 0), *bias)
+    return (ref.attention_values(probabilities, kv.values(attrs["layer"]), attrs["kv_heads"]),)
 
 
 @op(_like_first, inplace={0: 0})
@@ -554,6 +575,19 @@ def gelu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.gelu(inputs[0]) * inputs[1], attrs)
 
 
+@op(_same_in_forms)
+def gelu_erf_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """gelu_erf(gate) * up."""
+    return ref.forms(ref.gelu_erf(inputs[0]) * inputs[1], attrs)
+
+
+@op(_linear_silu_mul)
+def linear_gelu_erf_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """gelu_erf(linear(x, gate)) * linear(x, up); operands as linear_group."""
+    gate, up = linear_group(inputs, attrs)
+    return ref.forms(ref.gelu_erf(gate) * up, attrs)
+
+
 @op(_linear_silu_mul)
 def linear_silu_mul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """silu(linear(x, gate)) * linear(x, up); operands as linear_group."""
@@ -587,7 +621,8 @@ def rope_kv_append(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """q, k, v, table, cache -> rotated q, cache with rotated k and v."""
     q, k, v, table, kv = inputs
     rotated = ref.rope(k, table, attrs["kv_heads"], attrs["style"])
-    cache = kv.append(attrs["layer"], rotated, v, attrs.get("dtype", "f32"), attrs["kv_heads"])
+    fresh = attrs.get("fresh", False)
+    cache = kv.append(attrs["layer"], rotated, v, attrs.get("dtype", "f32"), attrs["kv_heads"], fresh)
     return ref.rope(q, table, attrs["heads"], attrs["style"]), cache
 
 
@@ -604,6 +639,9 @@ def attention(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 CONTEXT = i32(1)
 """The context a session declares, in tokens: an input of the step functions that depend on it."""
+
+SEGMENTS = i32("T")
+"""The segment of each token, 0 or 1 mostly: an input of the step functions of encoders that tell segments apart."""
 
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""

@@ -22,7 +22,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 TILE = 16  # rows and columns of a register tile
 GROUP = 32  # columns of a q8 value that share a scale
 NOWHERE = -1
-GATED = ("linear_silu_mul", "linear_gelu_mul")
+GATED = ("linear_silu_mul", "linear_gelu_mul", "linear_gelu_erf_mul")
 
 
 class StorageError(ValueError):

@@ -58,6 +58,8 @@ class Architecture:
     hf_stored  how Hugging Face files store a tensor, where not as its rows: makes what is shown of what is stored
     implied    keys that config.json of the family may leave out, by llmc's own names for them in such files
     views      tensors that files hold in another shape than the block asks for, by name
+    encoder    whether tokens see those after them, and rows of the result are states of tokens
+    unused     patterns of tensors that are of no use to the result, such as the heads an encoder was trained with
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
 
@@ -82,6 +84,8 @@ class Architecture:
     hf_stored: Mapping[str, Callable[[Tensor, Config], Rewritten]] = field(default_factory=dict)
     implied: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
     views: Callable[[Checkpoint, Config], Mapping[str, Derived]] = lambda checkpoint, config: {}
+    encoder: bool = False
+    unused: tuple[str, ...] = ()
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
     def names(self, checkpoint: Checkpoint, *, experts: bool = False) -> dict[str, str]:

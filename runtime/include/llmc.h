@@ -107,6 +107,11 @@ typedef struct llmc_model_info {
   uint64_t weights_bytes; /* size of the mapped weights file */
   uint64_t arena_bytes; /* working memory of a session, beside its pages and logits */
   uint64_t state_bytes; /* what recurrent layers keep of a sequence, whatever its length; 0 if there are none */
+  int32_t row_floats; /* floats of a row of results: vocab, or of an encoder hidden, or a classifier's labels */
+  int32_t encoder; /* not 0: the model embeds texts, llmc_embed(), and generates none */
+  int32_t pooling; /* llmc_pooling of an encoder */
+  int32_t normalize; /* not 0: its pooled embeddings have length 1 */
+  int32_t segments; /* it tells apart */
 } llmc_model_info;
 
 llmc_status llmc_model_get_info(const llmc_model *model, llmc_model_info *info);
@@ -193,6 +198,7 @@ typedef struct llmc_batch {
   int32_t n_sequences;
   int32_t n_rows; /* how many tokens' logits are wanted; -1: of every token, in order, `rows` unused */
   const int32_t *rows; /* [n_rows] indices into tokens, strictly ascending */
+  const int32_t *segments; /* of an encoder, [sum of counts]: which of two texts a token belongs to, 0 or 1. NULL: 0 */
 } llmc_batch;
 
 /* One forward pass. The logits of a token do not depend, to the bit, on what else is in the batch, on how its prompt was cut into
@@ -219,6 +225,34 @@ typedef struct llmc_profile {
 /* Names are numbered from 0 in the order of their first use in a step. LLMC_ERR_ARG when there is no such number, or the session was
 ** opened without `profile`. */
 llmc_status llmc_session_profile(llmc_session *session, int32_t number, llmc_profile *profile);
+
+/* ---- Embeddings ------------------------------------------------------------------------------------------------------------ */
+
+typedef enum llmc_pooling {
+  LLMC_POOLING_DEFAULT = 0, /* as the checkpoint says */
+  LLMC_POOLING_NONE = 1, /* the state of every token */
+  LLMC_POOLING_MEAN = 2, /* the mean of all states */
+  LLMC_POOLING_CLS = 3, /* the state of the first token */
+  LLMC_POOLING_LAST = 4 /* the state of the last token */
+} llmc_pooling;
+
+typedef struct llmc_embed_options {
+  size_t struct_size;
+  const int32_t *tokens; /* the text, [n_tokens], 1 .. max_step_tokens of them */
+  const int32_t *segments; /* [n_tokens], as in llmc_batch; NULL: 0 */
+  size_t n_tokens;
+  llmc_pooling pooling;
+  int32_t normalize; /* > 0: what comes out has length 1; < 0: it is left as it is; 0: as the checkpoint says */
+} llmc_embed_options;
+
+/* What an encoder makes of a text: row_floats floats, or with LLMC_POOLING_NONE as many for each token. A classifier gives the scores
+** of its labels. Takes one of the session's sequences for the time of the call.
+**
+** out   room for `capacity` floats; may be NULL if capacity is 0.
+** size  floats of the result, also with LLMC_ERR_SPACE, when nothing has been computed.
+**
+** Returns LLMC_ERR_ARG, also for a model that generates text; LLMC_ERR_CONTEXT, LLMC_ERR_SPACE, LLMC_ERR_FULL, LLMC_ERR_NOMEM. */
+llmc_status llmc_embed(llmc_session *session, const llmc_embed_options *options, float *out, size_t capacity, size_t *size);
 
 /* ---- Sampling -------------------------------------------------------------------------------------------------------------- */
 

@@ -89,11 +89,12 @@ typedef struct llmc_step {
   int32_t n_rows; /* 0 .. n_tokens: token rows whose logits are wanted */
   int32_t context; /* the session's declared context length, in tokens; rope factors that depend on length use it */
   const int32_t *tokens; /* [n_tokens], 0 <= id < vocab; a sequence's tokens are contiguous */
+  const int32_t *segments; /* [n_tokens], 0 <= segment < plan.segments; of encoders that tell segments apart */
   const int32_t *positions; /* [n_tokens], ascending by one inside a sequence, < context */
   const int32_t *sequence_start; /* [n_seqs + 1]: tokens of sequence s are [start[s], start[s + 1]), never empty */
   const int32_t *rows; /* [n_rows], strictly ascending token indices */
   const llmc_step_cache *caches; /* [plan.n_cache_groups] */
-  float *logits; /* [llmc_padded_rows(n_rows)][plan.vocab_padded], aligned to 64 bytes; row i belongs to token rows[i] */
+  float *logits; /* [llmc_padded_rows(n_rows)][plan.row_stride], aligned to 64 bytes; row i belongs to token rows[i] */
   uint8_t *arena; /* plan.arena_bytes, aligned to 64 bytes, uninitialised */
   const uint8_t *weights; /* the mapped weights file from its first byte; the plan's offsets count from there */
   const void *kernels; /* llmc_isa.kernels of the chosen level */
@@ -176,7 +177,8 @@ typedef struct llmc_plan {
   uint32_t abi_version; /* LLMC_PLAN_VERSION */
   const char *model_name; /* what the checkpoint calls itself; never NULL */
   int32_t vocab;
-  int32_t vocab_padded; /* vocab rounded up to 16: the row stride of logits */
+  int32_t row_floats; /* of a row of results: vocab of a decoder; hidden, or the labels of a classifier, of an encoder */
+  int32_t row_stride; /* row_floats rounded up to 16 */
   int32_t hidden;
   int32_t layers;
   int32_t context; /* trained context length, in tokens */
@@ -192,6 +194,10 @@ typedef struct llmc_plan {
   int32_t syncs; /* barriers of a step of one token */
   int32_t n_labels;
   const char *const *labels; /* what the ops of a step are called in a profile */
+  bool encoder; /* a step holds whole sequences, whose tokens see each other on both sides, and leaves nothing behind */
+  bool normalize; /* whether a pooled row of an encoder is brought to length 1 unless asked otherwise */
+  int32_t pooling; /* llmc_pooling of an encoder, unless asked otherwise */
+  int32_t segments; /* an encoder tells apart; 0 or more */
   void (*step)(const llmc_step *step, llmc_worker *worker); /* called by all workers at once; returns when this worker is done */
 } llmc_plan;
 

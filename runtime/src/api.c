@@ -1,4 +1,5 @@
 /* The one symbol an artifact's library exports. */
+#include "embed.h"
 #include "generation.h"
 #include "sampler.h"
 #include "session.h"
@@ -35,6 +36,7 @@ const llmc_api_table llmc_functions = {
     .generation_close = llmc_rt_generation_close,
     .generate = llmc_rt_generate,
     .session_profile = llmc_rt_session_profile,
+    .embed = llmc_rt_embed,
 };
 
 #if defined(_WIN32)

@@ -84,6 +84,12 @@ llmc_status llmc_session_profile(llmc_session *s, int32_t number, llmc_profile *
   return known ? api->session_profile(s, number, profile) : LLMC_ERR_ARG;
 }
 
+llmc_status llmc_embed(llmc_session *s, const llmc_embed_options *options, float *out, size_t capacity, size_t *size) {
+  const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, embed);
+  return known ? api->embed(s, options, out, capacity, size) : LLMC_ERR_ARG;
+}
+
 llmc_status llmc_sampler_open(llmc_model *m, const llmc_sampler_options *options, llmc_error *error, llmc_sampler **out) {
   if (out) *out = NULL;
   FORWARD(MODEL, m, sampler_open, m, options, error, out);

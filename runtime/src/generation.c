@@ -32,6 +32,7 @@ static uint64_t now_ns(void) {
 }
 
 static llmc_status check_options(llmc_session *s, const llmc_generate_options *o) {
+  if (s->plan->encoder) return llmc_fail(&s->error, LLMC_ERR_ARG, "the model is an encoder and generates no text: llmc_embed() or `llmc embed` runs it");
   if (!o->tokens || !o->n_tokens) return llmc_fail(&s->error, LLMC_ERR_ARG, "the prompt is empty: a model needs at least one token");
   if (o->max_tokens < 0) return llmc_fail(&s->error, LLMC_ERR_ARG, "max_tokens %d: must not be negative", o->max_tokens);
   if (o->n_stop && !s->model->vocabulary) return llmc_fail(&s->error, LLMC_ERR_ARG, "stop texts: the model has no vocabulary");

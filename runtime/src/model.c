@@ -85,7 +85,12 @@ llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *inf
                           .max_step_tokens = plan->max_step_tokens,
                           .page_tokens = LLMC_PAGE_TOKENS,
                           .weights_bytes = plan->weights.size,
-                          .arena_bytes = plan->arena_bytes};
+                          .arena_bytes = plan->arena_bytes,
+                          .row_floats = plan->row_floats,
+                          .encoder = plan->encoder,
+                          .pooling = plan->pooling,
+                          .normalize = plan->normalize,
+                          .segments = plan->segments};
   for (int32_t i = 0; i < plan->n_cache_groups; i++)
     *(plan->cache_groups[i].kind == LLMC_CACHE_STATE ? &ours.state_bytes : &ours.page_bytes) += plan->cache_groups[i].page_bytes;
   return llmc_struct_write(info, &ours, sizeof ours) ? LLMC_OK : LLMC_ERR_ARG;

@@ -44,11 +44,12 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
   s->step_tables = llmc_alloc_zeroed(a, groups * step_sequences * stride, sizeof *s->step_tables);
   s->caches = llmc_alloc_zeroed(a, groups, sizeof *s->caches);
   s->tokens = llmc_alloc_zeroed(a, n, sizeof *s->tokens);
+  s->segments = llmc_alloc_zeroed(a, n, sizeof *s->segments);
   s->positions = llmc_alloc_zeroed(a, n, sizeof *s->positions);
   s->rows = llmc_alloc_zeroed(a, n, sizeof *s->rows);
   s->starts = llmc_alloc_zeroed(a, n + 1, sizeof *s->starts);
   s->arena = llmc_alloc(a, 1, plan->arena_bytes, ARENA_ALIGN);
-  if (!s->sequences || !s->pages || !s->tables || !s->step_tables || !s->caches || !s->tokens || !s->positions || !s->rows ||
+  if (!s->sequences || !s->pages || !s->tables || !s->step_tables || !s->caches || !s->tokens || !s->segments || !s->positions || !s->rows ||
       !s->starts || !s->arena)
     return false;
   for (size_t g = 0; g < groups; g++) {
@@ -65,7 +66,7 @@ static void release(llmc_session *s) {
   llmc_pool_close(s->pool);
   for (int32_t g = 0; s->pages && g < s->plan->n_cache_groups; g++)
     if (s->pages[g].allocator.free) llmc_pages_close(&s->pages[g]);
-  void *const blocks[] = {s->sequences, s->pages, s->tables, s->step_tables, s->caches, s->tokens,
+  void *const blocks[] = {s->sequences, s->pages, s->tables, s->step_tables, s->caches, s->tokens, s->segments,
                           s->positions, s->rows,  s->starts, s->arena,       s->logits, s->traces, s->spans};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) llmc_free(&a, blocks[i]);
   atomic_fetch_sub(&s->model->users, 1);

@@ -38,7 +38,7 @@ struct llmc_session {
   int32_t *tables; /* [n_cache_groups][max_sequences][table_stride] */
   int32_t *step_tables; /* [n_cache_groups][max_step_sequences][table_stride]: rows of `tables` in the order of the batch */
   llmc_step_cache *caches; /* [n_cache_groups] */
-  int32_t *tokens, *positions, *rows; /* [max_step_tokens], what llmc_step points to */
+  int32_t *tokens, *segments, *positions, *rows; /* [max_step_tokens], what llmc_step points to */
   int32_t *starts; /* [max_step_tokens + 1] */
   uint8_t *arena;
   float *logits;

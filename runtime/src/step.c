@@ -24,6 +24,7 @@ static void add_needs(needs *n, int32_t length, int32_t count) {
 static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count, needs *n) {
   llmc_sequence *q = llmc_session_sequence(s, sequence);
   if (!q) return LLMC_ERR_ARG;
+  if (s->plan->encoder && q->length) REFUSE("sequence %d holds tokens: an encoder reads a whole text in one step", sequence);
   if (q->in_batch) REFUSE("sequence %d is in the batch twice", sequence);
   q->in_batch = true;
   if (count < 1) REFUSE("sequence %d: %d tokens", sequence, count);
@@ -51,6 +52,13 @@ static llmc_status check_tokens(llmc_session *s, const int32_t *tokens, size_t n
   return LLMC_OK;
 }
 
+static llmc_status check_segments(llmc_session *s, const int32_t *segments, int32_t n) {
+  for (int32_t i = 0; segments && i < n; i++)
+    if (segments[i] < 0 || segments[i] >= s->plan->segments)
+      REFUSE("segment %d of token %d: the model knows %d", segments[i], i, s->plan->segments);
+  return LLMC_OK;
+}
+
 static llmc_status check_rows(llmc_session *s, const llmc_batch *b, int32_t n_tokens) {
   if (b->n_rows < -1 || b->n_rows > n_tokens) REFUSE("%d rows of %d tokens", b->n_rows, n_tokens);
   if (b->n_rows > 0 && !b->rows) REFUSE("rows is NULL");
@@ -74,7 +82,7 @@ static llmc_status reserve_pages(llmc_session *s, const needs *needed) {
 static llmc_status reserve_logits(llmc_session *s, int32_t n_rows) {
   int32_t rows = llmc_padded_rows(n_rows);
   if (rows <= s->logits_rows) return LLMC_OK;
-  float *logits = llmc_alloc(&s->allocator, (size_t)rows * (size_t)s->plan->vocab_padded, sizeof *logits, LOGITS_ALIGN);
+  float *logits = llmc_alloc(&s->allocator, (size_t)rows * (size_t)s->plan->row_stride, sizeof *logits, LOGITS_ALIGN);
   if (!logits) return llmc_fail(&s->error, LLMC_ERR_NOMEM, "no memory for %d rows of logits", rows);
   llmc_free(&s->allocator, s->logits);
   s->logits = logits;
@@ -128,6 +136,7 @@ static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
                     .n_rows = s->n_rows,
                     .context = s->context,
                     .tokens = s->tokens,
+                    .segments = s->segments,
                     .positions = s->positions,
                     .sequence_start = s->starts,
                     .rows = s->rows,
@@ -152,10 +161,13 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
     REFUSE("batch: %lld tokens, a step takes %d", (long long)needed.tokens, s->plan->max_step_tokens);
   int32_t n = (int32_t)needed.tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
   if ((status = check_tokens(s, b.tokens, (size_t)n)) || (status = check_rows(s, &b, n)) ||
+      (status = check_segments(s, b.segments, n)) ||
       (status = reserve_pages(s, &needed)) || (status = reserve_logits(s, n_rows)))
     return status;
   s->n_rows = n_rows;
   fill(s->tokens, b.tokens, n);
+  if (b.segments) fill(s->segments, b.segments, n);
+  else memset(s->segments, 0, (size_t)llmc_padded_rows(n) * sizeof *s->segments);
   fill(s->rows, b.n_rows < 0 ? NULL : b.rows, n_rows);
   for (int32_t i = 0; i < b.n_sequences; i++) place(s, i, b.sequences[i], b.counts[i]);
   for (int32_t i = n; i < llmc_padded_rows(n); i++) s->positions[i] = 0;
@@ -167,6 +179,7 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
 static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
   llmc_sequence *q = llmc_session_sequence(s, sequence);
   if (!q) return LLMC_ERR_ARG;
+  if (s->plan->encoder) REFUSE("the model is an encoder: llmc_embed() runs it");
   if (!tokens || !count) REFUSE("no tokens");
   if (count > (size_t)(s->context - q->length))
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %zu more exceed the context of %d", sequence, q->length,
@@ -192,5 +205,5 @@ llmc_status llmc_rt_session_prefill(llmc_session *s, int32_t sequence, const int
 }
 
 const float *llmc_rt_session_logits(const llmc_session *s, int32_t row) {
-  return row >= 0 && row < s->n_rows ? s->logits + (size_t)row * (size_t)s->plan->vocab_padded : NULL;
+  return row >= 0 && row < s->n_rows ? s->logits + (size_t)row * (size_t)s->plan->row_stride : NULL;
 }

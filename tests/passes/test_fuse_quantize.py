@@ -23,6 +23,8 @@ MAKES = {
     "xielu": ("%y", "xielu %x, %four {"),
     "sigmoid_mul": ("%y", "sigmoid_mul %x, %z {"),
     "gelu_mul": ("%y", "gelu_mul %x, %z {"),
+    "gelu_erf_mul": ("%y", "gelu_erf_mul %x, %z {"),
+    "linear_gelu_erf_mul": ("%y", "linear_gelu_erf_mul %x, %g, %g {biases=(False, False)"),
     "linear_gelu_mul": ("%y", "linear_gelu_mul %x, %g, %g {biases=(False, False)"),
 }
 

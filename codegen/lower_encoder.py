@@ -1,0 +1,24 @@
+"""Rules of what encoders alone have: attention to both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmc.codegen import lower
+from llmc.codegen.kernels.attention_both import AttentionBoth
+from llmc.ir.graph import Node
+
+if TYPE_CHECKING:
+    from llmc.codegen.lower import _Lowering
+
+
+@lower._rule("attention_both")
+def _attention_both(p: _Lowering, node: Node) -> None:
+    a, (q, _, _, *bias) = node.attrs, node.inputs
+    reach = a.get("reach", 0)
+    specs = AttentionBoth.variants(a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"], reach > 0, bool(bias))
+    fns, n = p.kernel(*specs, member=specs[0].symbol), lower._pad(lower._columns(q))
+    biases, scale = p.f32(bias[0]) if bias else "NULL", lower._float(a["scale"])
+    rows = p.f32(q), biases, p.f32(node.output)
+    p.call("llmc_op_attention_both", "s", fns, specs[1].tokens, *rows, p.layer_cache(node), n, n, scale, reach)
+    p.barrier()
