@@ -1,4 +1,4 @@
-"""How near artifacts come to the memory of the machine when they decode: a line each with tokens per second and the share of a loop
+"""How near artifacts come to the memory of the machine when they decode: a line each, tokens per second and the share of a loop
 that only reads the same mapped weights, taken in rounds in which both are asked in turn.
 
     python -m benchmarks.format_speed ARTIFACT... [--threads 2] [--rounds 7]
