@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmc.errors import MalformedFileError
-from llmc.frontend.layers import Step, alternate, linear, linears
+from llmc.frontend.layers import Step, alternate, linear, linears, ones
 from llmc.frontend.recurrent import Ssm
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
@@ -41,6 +41,25 @@ def mamba2(s: Step, x: Value, w: Weights, *, norm_groups: int | None = None, gat
     else:
         y = s.emit("mul", s.emit("silu", z), y, name="gated")
     return linear(s, y, w, "ssm.out", s.config.hidden, m.inner)
+
+
+def mamba(s: Step, x: Value, w: Weights) -> Value:
+    """x [T, C] -> [T, C]: a state space whose channels have a decay of their own for every feature.  Mamba, arXiv:2312.00752.
+
+    Falcon Mamba normalises B, C and what the step sizes are made of, without weights: arXiv:2410.05355.
+    """
+    hidden, m = s.config.hidden, sizes(s)
+    values, z = linears(s, x, w, "ssm.in", {"ssm.x": m.inner, "ssm.z": m.inner}, hidden)
+    taps = [w.table("ssm.conv", m.inner, m.taps), *optional(w, "ssm.conv.bias", m.inner)]
+    values = stateful(s, "causal_conv", values, *taps, function="silu")
+    rows = {"ssm.steps": m.dt_rank, "ssm.b": m.state, "ssm.c": m.state}
+    steps, b, c = linears(s, values, w, "ssm.x_proj", rows, m.inner)
+    if m.norm_eps:
+        steps, b, c = (s.emit("rms_norm", v, ones(s, int(v.type.shape[-1])), eps=m.norm_eps) for v in (steps, b, c))
+    dt = linear(s, steps, w, "ssm.dt", m.inner, m.dt_rank)
+    y = stateful(s, "selective_scan", values, dt, b, c, w.table("ssm.a", m.inner, m.state), w.flat("ssm.d", m.inner))
+    y = s.emit("mul", s.emit("silu", z), y, name="gated")
+    return linear(s, y, w, "ssm.out", hidden, m.inner)
 
 
 def gated_delta(s: Step, x: Value, w: Weights) -> Value:

@@ -27,6 +27,7 @@ class Ssm:
     groups   of heads, which share the projections B and C
     dt_rank  features from which Mamba-1 computes the step sizes
     dt_min, dt_max  what step sizes are limited to
+    norm_eps of the norms of B, C and what the step sizes are made of; 0: there are none
     """
 
     inner: int
@@ -37,6 +38,7 @@ class Ssm:
     dt_rank: int = 0
     dt_min: float = 0.0
     dt_max: float = LARGEST
+    norm_eps: float = 0.0
 
     @property
     def head_dim(self) -> int:

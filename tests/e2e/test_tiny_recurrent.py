@@ -12,6 +12,15 @@ MAMBA2 = {
     "expand": 2, "head_dim": 16, "num_heads": 8, "n_groups": 2, "state_size": 24, "conv_kernel": 4, "intermediate_size": None,
     "num_attention_heads": None, "num_key_value_heads": None, "max_position_embeddings": None,
 }  # fmt: skip
+MAMBA = {
+    "expand": 2, "state_size": 16, "conv_kernel": 4, "time_step_rank": 4, "intermediate_size": None, "num_attention_heads": None,
+    "num_key_value_heads": None, "max_position_embeddings": None,
+}  # fmt: skip
+QWEN3_NEXT = {
+    "head_dim": 32, "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 24,
+    "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4, "num_experts": 6, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "num_hidden_layers": 4,
+}  # fmt: skip
 FALCON = {
     "mamba_d_ssm": 96, "mamba_n_heads": 6, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 20, "mamba_d_conv": 3,
     "head_dim": 16, "lm_head_multiplier": 0.7, "embedding_multiplier": 1.6, "mlp_multipliers": [1.3, 0.8], "key_multiplier": 0.9,
@@ -19,6 +28,16 @@ FALCON = {
     "ssm_out_multiplier": 0.75,
 }  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lfm2": ("Lfm2", {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16, "conv_L_cache": 3}),
+    "lfm2 with biases": (
+        "Lfm2",
+        {"full_attn_idxs": [1], "conv_bias": True, "conv_L_cache": 4, "block_auto_adjust_ff_dim": False},
+    ),
+    "qwen3 next": ("Qwen3Next", QWEN3_NEXT),
+    "qwen3 next with one key head": ("Qwen3Next", {**QWEN3_NEXT, "linear_num_key_heads": 1, "norm_topk_prob": False}),
+    "mamba": ("Mamba", MAMBA),
+    "mamba with biases": ("Mamba", {**MAMBA, "use_bias": True, "state_size": 9, "time_step_rank": 5}),
+    "falcon mamba": ("FalconMamba", MAMBA),
     "mamba2": ("Mamba2", MAMBA2),
     "mamba2 with biases and limits": ("Mamba2", {**MAMBA2, "use_bias": True, "time_step_limit": [0.1, 0.7], "conv_kernel": 2}),
     "mamba2 without biases": ("Mamba2", {**MAMBA2, "use_conv_bias": False, "n_groups": 1, "head_dim": 8, "num_heads": 16}),
