@@ -92,7 +92,7 @@ def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size:
     return Vocabulary(
         "bpe", texts, attributes, roles,
         add_bos=bool(t.before), add_eos=bool(t.after), add_space_prefix=False, clean_spaces=False,
-        pre=t.pre, merges=list(t.merges), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
+        pre=t.pre, steps=t.steps, merges=list(t.merges), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
-r"""tokenizer.json of the `tokenizers` package: byte-level BPE. What comes out tokenizes as that package does, where a text is in
-NFC (normalisation to it, which Qwen's files ask for, is not applied) and tokens that strip have no other blanks beside them than
-ASCII's.
+r"""tokenizer.json of the `tokenizers` package: byte-level BPE. What comes out tokenizes as that package does, where tokens that
+strip have no other blanks beside them than ASCII's. Added tokens are sought in a text as it is, before it is normalised.
 
 A regex is compiled if its text is one of REGEXES: a foreign regex could take any time to compile, and mean something else in the
 package's regex engine. `--pre` names a row of pretokenize.py instead.
@@ -32,6 +31,7 @@ from llmc.frontend.tokenizer_json_fields import (
     refuse_overlaps,
     sequence,
 )
+from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Step
 from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
 
 CASELESS: Final = r"'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  # as Unicode folds case: ſ is a small s
@@ -52,7 +52,7 @@ REGEXES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class TokenizerJson:
-    """Byte-level BPE. texts by id; before, after: the tokens that the post-processor adds around a text."""
+    """Byte-level BPE. texts by id; before, after: what the post-processor adds around a text; steps: how a text is normalised."""
 
     texts: Mapping[int, str]
     merges: Sequence[tuple[str, str]]
@@ -60,6 +60,7 @@ class TokenizerJson:
     pre: PreTokenizer
     before: Sequence[int] = field(default_factory=tuple)
     after: Sequence[int] = field(default_factory=tuple)
+    steps: tuple[Step, ...] = ()
 
 
 def is_byte_level(content: Mapping[str, Any]) -> bool:
@@ -82,7 +83,7 @@ def understand(content: Mapping[str, Any], pre: str | None) -> TokenizerJson:
     refuse_duplicates(texts)
     refuse_overlaps([token.text for token in added])
     merges = _merges(model, set(texts.values()))
-    _check_normalizer(content.get("normalizer"))
+    steps = _normalizer(content.get("normalizer"))
     ignore_merges = flag(model, "ignore_merges")
     patterns = _named(pre).patterns if pre is not None else _patterns(content.get("pre_tokenizer"))
     row = PreTokenizer((), patterns, ignore_merges)
@@ -90,7 +91,7 @@ def understand(content: Mapping[str, Any], pre: str | None) -> TokenizerJson:
     for i in (*before, *after):
         if i not in texts:
             raise MalformedFileError(f"{NAME}: post_processor adds token {i}, which does not exist")
-    return TokenizerJson(texts, merges, added, row, before, after)
+    return TokenizerJson(texts, merges, added, row, before, after, steps)
 
 
 # ---- The model
@@ -146,11 +147,19 @@ def _merges(model: Mapping[str, Any], known: set[str]) -> list[tuple[str, str]]:
 # ---- What happens before and after the model
 
 
-def _check_normalizer(normalizer: Any) -> None:
-    parts = sequence(normalizer, "normalizers", "normalizer")
-    for part in parts:
-        if part["type"] != "NFC":
-            raise UnsupportedModelError(f"{NAME}: normalizer {quoted(part['type'])}, which llmc cannot compile")
+NORMAL_FORMS: Final[Mapping[str, tuple[Step, ...]]] = {
+    "NFC": (Decompose(), Compose()), "NFD": (Decompose(),),
+    "NFKC": (Decompose(compatible=True), Compose()), "NFKD": (Decompose(compatible=True),),
+}  # fmt: skip
+
+
+def _normalizer(normalizer: Any) -> tuple[Step, ...]:
+    """What is done to a text before it is cut."""
+    kinds = [part["type"] for part in sequence(normalizer, "normalizers", "normalizer")]
+    for kind in kinds:
+        if kind not in NORMAL_FORMS:
+            raise UnsupportedModelError(f"{NAME}: normalizer {quoted(kind)}, which llmc cannot compile")
+    return tuple(step for kind in kinds for step in NORMAL_FORMS[kind])
 
 
 def _patterns(pre_tokenizer: Any) -> tuple[str, ...]:

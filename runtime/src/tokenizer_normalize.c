@@ -248,8 +248,17 @@ static bool advance(const llmc_tokenizer *t, llmc_block blocks[2], int *in, size
   return true;
 }
 
+/* Whether no step does anything to the text: normal forms leave ASCII as it is. */
+static bool is_normal(const llmc_tokenizer *t, const uint8_t *text, size_t size) {
+  for (size_t i = 0; i < t->n_steps; i++)
+    if (t->steps[i].kind != STEP_DECOMPOSE && t->steps[i].kind != STEP_COMPOSE) return false;
+  for (size_t i = 0; t->n_steps && i < size; i++)
+    if (text[i] >= 0x80) return false;
+  return true;
+}
+
 bool llmc_normalize(const llmc_tokenizer *t, llmc_block blocks[2], const uint8_t **text, size_t *size) {
-  if (!t->n_steps) return true;
+  if (is_normal(t, *text, *size)) return true;
   size_t repaired = llmc_utf8_repair(*text, *size, NULL);
   int in = 0;
   if (!llmc_block_reserve(&t->allocator, &blocks[in], repaired, 1)) return false;
