@@ -1,12 +1,18 @@
 """What llmc can compile, read off the registries: `llmc formats`, and the table in the README."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
+
+from llmc import verified
+
+RANDOM: Final = "random transformers model"
 
 
 def supported() -> dict[str, Any]:
     """{"containers", "architectures", "formats", "quantised_directories"}, as lists.
 
-    An architecture has "name" (in GGUF files), "papers" and "hf", the classes of config.json that it reads; a format has "name",
+    An architecture has "name" (in GGUF files), "papers", "hf", the classes of config.json that it reads, and "verified_against",
+    what tests compare it with: {"gguf": recorded models, "hf": {class: recorded models or RANDOM}}. A format has "name",
     "ggml_type", "bits_per_weight" and "block".
     """
     from llmc.frontend import arch
@@ -16,10 +22,20 @@ def supported() -> dict[str, Any]:
     return {
         "containers": ["GGUF files", "Hugging Face directories"],
         "quantised_directories": ["GPTQ", "AWQ (GEMM)", "compressed-tensors (integers, FP8, NVFP4, MXFP4)", "FP8"],
-        "architectures": [{"name": a.gguf, "papers": a.papers, "hf": [*a.hf]} for a in arch.find().values()],
+        "architectures": [
+            {"name": a.gguf, "papers": a.papers, "hf": [*a.hf], "verified_against": _verified(a.gguf, a.hf)}
+            for a in arch.find().values()
+        ],
         "formats": [
             {"name": f.name, "ggml_type": f.ggml_type, "bits_per_weight": f.bits_per_weight, "block": f.weights} for f in ordered
         ],
+    }
+
+
+def _verified(name: str, classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "gguf": verified.FILES.get(name, []),
+        "hf": {c: verified.CLASSES.get(c, []) + [RANDOM] * (c in verified.RANDOM) for c in classes},
     }
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import verified
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- supported: make readme -->\n", "<!-- end -->\n"
 
@@ -15,13 +17,22 @@ def table(supported: dict[str, Any]) -> str:
     names = ", ".join(f"{f['name'].upper()} ({f['bits_per_weight']:g})" for f in supported["formats"])
     rows = [
         ("checkpoints", ", ".join(supported["containers"])),
-        ("architectures, from GGUF", ", ".join(a["name"] for a in supported["architectures"])),
-        ("architectures, from Hugging Face directories", ", ".join(name for a in supported["architectures"] for name in a["hf"])),
         ("quantised Hugging Face directories", ", ".join(supported["quantised_directories"])),
         ("weight formats (bits per weight)", names),
         ("targets", ", ".join(f"`{t['name']}`" for t in supported["targets"])),
     ]
-    return "".join(f"| {a} | {b} |\n" for a, b in [("what", "supported"), ("---", "---"), *rows])
+    what = "".join(f"| {a} | {b} |\n" for a, b in [("what", "supported"), ("---", "---"), *rows])
+    return f"{what}\n{architectures(supported['architectures'])}"
+
+
+def architectures(known: list[dict[str, Any]]) -> str:
+    """A row for each: its GGUF name and its classes, each with what the tests compare it with."""
+    rows = [("architecture in GGUF files", "verified against", "class in config.json: verified against"), ("---",) * 3]
+    for a in known:
+        against = a["verified_against"]
+        classes = [f"{name}: {', '.join(models) or 'unverified'}" for name, models in against["hf"].items()]
+        rows.append((a["name"], ", ".join(against["gguf"]) or "unverified", "<br>".join(classes)))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def listed() -> dict[str, Any]:
@@ -40,4 +51,6 @@ def rewritten(text: str) -> str:
 
 
 if __name__ == "__main__":
+    if verified.MODELS.is_dir():
+        verified.MODULE.write_text(verified.module())
     README.write_text(rewritten(README.read_text()))

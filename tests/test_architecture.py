@@ -83,7 +83,7 @@ def test_the_parts_import_only_what_lies_below_them() -> None:
 def test_every_file_below_the_driver_belongs_to_a_part_with_a_rule() -> None:
     top = {
         "__init__", "__main__", "bench", "cli", "doctor", "driver", "formats", "inspection", "manifest", "progress",
-        "requantization",
+        "requantization", "verified",
     }  # fmt: skip
     loose = {part(module_of(f)) for f in sources() if part(module_of(f)) not in MAY}
     assert loose <= {f"llmc.{name}" for name in top}, loose

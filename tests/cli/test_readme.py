@@ -4,12 +4,16 @@ import re
 from pathlib import Path
 
 from llmc import cli
-from tests import readme_table
+from tests import readme_table, verified
 
 
 def test_the_table_of_what_is_supported_is_up_to_date() -> None:
     text = readme_table.README.read_text()
     assert readme_table.rewritten(text) == text, "run: make readme"
+
+
+def test_what_architectures_are_verified_against_is_what_tests_compare(shared: Path) -> None:
+    assert verified.MODULE.read_text() == verified.module(), "run: make readme"
 
 
 def test_commands_in_the_documents_exist(root: Path) -> None:
