@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import llmc
+from benchmarks import make_model
 from llmc import driver
 from llmc.codegen.kernels.activations import token_tiles
 from llmc.frontend.load import open_model
@@ -98,7 +99,8 @@ class Arena:
             return np.asarray((codes * scales.astype(np.float64)[..., None]).reshape(self.tokens, -1))
         columns = int(value.type.shape[-1])
         ld = align(columns, TILE)
-        return self._view(self.at[value.name], "<f4", self.tokens * ld).reshape(self.tokens, ld)[:, :columns].copy()
+        element = "<i4" if value.type.dtype is DType.I32 else "<f4"
+        return self._view(self.at[value.name], element, self.tokens * ld).reshape(self.tokens, ld)[:, :columns].copy()
 
     def q8(self, value: Value) -> tuple[np.ndarray, np.ndarray]:
         """Codes i8 [T, K/32, 32] and scales f32 [T, K/32]."""
@@ -151,16 +153,26 @@ def differences(node: Node, arena: Arena, expected: tuple[Any, ...]) -> Iterator
             yield value.name, float(np.abs(got - want).max())
 
 
-ROUTED = ("granitemoehybrid", "qwen3_next")  # expert ids are no f32
-OTHERS = ["llama_bias", "qwen2", "qwen3", "granite", "smollm3", *(name for name in RECURRENT if name not in ROUTED)]
+MIXTURES = ["deepseek_v2", "gpt_oss", "mixtral", "olmoe", "qwen3_moe"]
+OTHERS = ["llama_bias", "qwen2", "qwen3", "granite", "smollm3", *MIXTURES, *RECURRENT]
 
 
 @pytest.mark.parametrize("fixture", [*(f"q_{name}" for name in FORMATS), *OTHERS])
 def test_every_op_computes_its_reference(reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, ids = tmp_path / "m.llmc", reference.tokens(1)
-    graph = compile_apart(reference.model, out, monkeypatch)
+    assert_every_op(reference.model, reference.tokens(1), tmp_path / "m.llmc", monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["q4_0", "q4_k_m"])
+def test_experts_in_block_formats_compute_their_reference(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model.make("tiny-moe", kind, tmp_path / "model.gguf")
+    ids = np.random.default_rng(6).integers(0, make_model.SHAPES["tiny-moe"].vocab, 37).tolist()
+    assert_every_op(tmp_path / "model.gguf", ids, tmp_path / "m.llmc", monkeypatch)
+
+
+def assert_every_op(source_file: Path, ids: list[int], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = compile_apart(source_file, out, monkeypatch)
     arena = step(out, ids, graph, monkeypatch)
-    positions, weight = np.arange(len(ids), dtype=np.int32), weights(open_model(reference.model).checkpoint)
+    positions, weight = np.arange(len(ids), dtype=np.int32), weights(open_model(source_file).checkpoint)
     inputs: dict[str, Any] = {"tokens": np.array(ids, np.int32), "positions": positions, "rows": positions, "cache": KvState()}
     known: dict[str, Any] = {}
     checked = 0
@@ -174,7 +186,7 @@ def test_every_op_computes_its_reference(reference: Reference, tmp_path: Path, m
             checked += 1
         for value, want in zip(node.outputs, expected, strict=True):
             known[value.name] = want if value.type == CACHE else arena.read(value)
-    assert checked >= 9 * sum(node.op.endswith("kv_append") for node in graph.nodes)
+    assert checked >= 9 * sum(node.op.endswith(("kv_append", "latent_append")) for node in graph.nodes)
 
 
 def source(node: Node, inputs: dict[str, Any], weight: Any, tokens: int) -> Any:

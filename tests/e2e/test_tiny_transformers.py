@@ -35,11 +35,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "attention_multiplier": 0.2, "logits_scaling": 3.0,
     },
     "GraniteMoeShared": {"num_local_experts": 6, "num_experts_per_tok": 3, "shared_intermediate_size": 48},
+    "HunYuanMoEV1": {"num_experts": 6, "moe_topk": 3, "head_dim": 16},
     "MiniCPM3": {**LATENT, "q_lora_rank": 40, "num_key_value_heads": 4, "dim_model_base": 32},
     "MiniMaxM2": {"num_local_experts": 6, "num_experts_per_tok": 3, "head_dim": 32, "rotary_dim": 16},
     "GptOss": {"head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 3, "sliding_window": 16},
     "Mixtral": {"num_local_experts": 5, "num_experts_per_tok": 2},
     "Olmoe": {"num_experts": 6, "num_experts_per_tok": 3},
+    "Phimoe": {"num_local_experts": 6, "attention_bias": True, "lm_head_bias": True, "router_jitter_noise": 0.4},
     "Qwen2Moe": {
         "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "num_experts": 6, "num_experts_per_tok": 3,
         "mlp_only_layers": [1],
