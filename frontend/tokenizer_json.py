@@ -22,17 +22,15 @@ from llmc.frontend.tokenizer_json_fields import (
     AddedToken,
     added_tokens,
     around,
-    check_text,
     flag,
-    is_id,
     member,
     of,
     refuse_duplicates,
     refuse_overlaps,
     sequence,
+    vocabulary,
 )
 from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Step
-from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
 
 CASELESS: Final = r"'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  # as Unicode folds case: ſ is a small s
 WORD: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -111,18 +109,10 @@ def _check_model(model: Mapping[str, Any]) -> None:
 
 
 def _texts(model: Mapping[str, Any]) -> dict[int, str]:
-    """Token texts by id."""
-    vocab = member(model, "vocab")
-    if not 0 < len(vocab) <= MAX_TOKENS:
-        raise MalformedFileError(f"{NAME}: model.vocab has {len(vocab)} tokens, expected 1 to {MAX_TOKENS}")
-    texts: dict[int, str] = {}
-    for text, number in vocab.items():
-        if not is_id(number) or number in texts:
-            why = "twice" if is_id(number) else "which is no id"
-            raise MalformedFileError(f"{NAME}: model.vocab gives {quoted(text)} the id {number!r:.30}, {why}")
-        check_text(text)
-        texts[number] = text
-    missing = [char for char in ALPHABET if char not in vocab]
+    """Token texts by id; every byte has one."""
+    texts = vocabulary(model)
+    known = set(texts.values())
+    missing = [char for char in ALPHABET if char not in known]
     if missing:
         raise UnsupportedModelError(f"{NAME}: model.vocab has no token for {len(missing)} of 256 bytes")
     return texts

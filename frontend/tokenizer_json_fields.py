@@ -28,6 +28,21 @@ class AddedToken:
     strip_right: bool
 
 
+def vocabulary(model: Mapping[str, Any]) -> dict[int, str]:
+    """Token texts by id, of model.vocab."""
+    vocab = member(model, "vocab")
+    if not 0 < len(vocab) <= MAX_TOKENS:
+        raise MalformedFileError(f"{NAME}: model.vocab has {len(vocab)} tokens, expected 1 to {MAX_TOKENS}")
+    texts: dict[int, str] = {}
+    for text, number in vocab.items():
+        if not is_id(number) or number in texts:
+            why = "twice" if is_id(number) else "which is no id"
+            raise MalformedFileError(f"{NAME}: model.vocab gives {quoted(text)} the id {number!r:.30}, {why}")
+        check_text(text)
+        texts[number] = text
+    return texts
+
+
 def model_type(content: Mapping[str, Any]) -> str | None:
     """ "BPE", "WordPiece", "Unigram" ...; None where the file does not say."""
     model = content.get("model")

@@ -25,8 +25,8 @@ from llmc.frontend.tokenizer_json_fields import (
     refuse_duplicates,
     refuse_overlaps,
     sequence,
+    vocabulary,
 )  # fmt: skip
-from llmc.frontend.tokenizer_vocabulary import MAX_TOKENS
 from llmc.frontend.tokenizer_wordpiece import WordPiece, of_tokenizers
 
 VOCABULARY: Final = "vocab.txt"
@@ -97,20 +97,6 @@ def _name(config: Mapping[str, Any], key: str, default: str) -> str:
     given = config.get(key, default)
     text = given.get("content") if isinstance(given, dict) else given
     return text if isinstance(text, str) else default
-
-
-def vocabulary(model: Mapping[str, Any]) -> dict[int, str]:
-    """Token texts by id, of model.vocab."""
-    vocab = member(model, "vocab")
-    if not 0 < len(vocab) <= MAX_TOKENS:
-        raise MalformedFileError(f"{NAME}: model.vocab has {len(vocab)} tokens, expected 1 to {MAX_TOKENS}")
-    texts: dict[int, str] = {}
-    for text, number in vocab.items():
-        if not is_id(number) or number in texts:
-            raise MalformedFileError(f"{NAME}: model.vocab gives {quoted(text)} the id {number!r:.30}, which is none or taken")
-        check_text(text)
-        texts[number] = text
-    return texts
 
 
 def shown(texts: Mapping[int, str], added: Sequence[AddedToken], prefix: str, cleanup: bool) -> dict[int, bytes]:
