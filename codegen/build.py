@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llmc import debug
-from llmc.codegen.kernels.base import KernelSpec
+from llmc.codegen.kernels.base import KernelSpec, serving
 from llmc.errors import ToolchainError
 from llmc.target import Isa
 
@@ -33,7 +33,8 @@ _INSTALL = "pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post0"
 def build_objects(specs: Iterable[KernelSpec], isa: Isa) -> list[Path]:
     """One object file per spec, in order. Raises ToolchainError if TVM is missing or the cache cannot be written."""
     folder = debug.cache_dir() / "kernels"
-    jobs = [(spec, isa, folder / f"{spec.symbol}-{isa.name}-{cache_key(spec, isa)[:32]}.o") for spec in specs]
+    served = [(spec, serving(spec, isa)) for spec in specs]
+    jobs = [(spec, level, folder / f"{spec.symbol}-{level.name}-{cache_key(spec, level)[:32]}.o") for spec, level in served]
     missing = {job[2]: job for job in jobs if not job[2].exists()}
     if missing:
         _make_folder(folder)

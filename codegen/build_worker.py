@@ -30,7 +30,8 @@ def object_bytes(spec: KernelSpec, isa: Isa) -> bytes:
 
 def llvm_module(spec: KernelSpec, isa: Isa) -> "tvm.runtime.Module":
     """The compiled kernel; `inspect_source("s")` shows its assembly and "ll" its LLVM IR."""
-    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": isa.mcpu})
+    more = {"mattr": ["+amx-tile", "+amx-int8"]} if isa.tiles else {}
+    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": isa.mcpu, **more})
     module = tvm.IRModule({"kernel": spec.generate(isa)})
     module = tirx.transform.BindTarget(target.with_host(target))(module)
     module = tvm.ir.transform.Sequential(_passes())(module)

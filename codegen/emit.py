@@ -20,6 +20,7 @@ FEATURES = {
     "avx2": "LLMC_CPU_LEVEL_AVX2",
     "avx-vnni": "LLMC_CPU_LEVEL_AVX_VNNI",
     "avx512-vnni": "LLMC_CPU_LEVEL_AVX512_VNNI",
+    "avx512-amx": "LLMC_CPU_LEVEL_AVX512_AMX",
 }
 
 

@@ -10,7 +10,8 @@ Rules that keep results equal to the bit between the variants of a kernel:
  - nothing calls libm: `exp` is here, and further functions belong here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -70,6 +71,16 @@ def local(count: int, element: str) -> View:
 def loop(start: Expr, stop: Expr) -> Any:
     """`with loop(0, n) as i:` is a real loop, in the kernel."""
     return T.serial(start, stop)
+
+
+@contextmanager
+def maybe_loop(count: int) -> Iterator[Expr]:
+    """A loop of `count`, or none where there is only one turn."""
+    if count == 1:
+        yield 0
+        return
+    with loop(0, count) as i:
+        yield i
 
 
 def cover(count: int, lanes: int, body: Callable[[Expr, int], None]) -> None:
@@ -145,6 +156,54 @@ CACHE_LINE = 64  # bytes
 def prefetch(memory: View, at: Expr) -> None:
     """Asks for the cache line of element `at` in the second-level cache."""
     T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(memory[at]), T.int32(0), T.int32(2), T.int32(1)))
+
+
+# Matrix tiles (AMX) --------------------------------------------------------------------------------------------------
+
+
+def aligned(vectors: int) -> View:
+    """i32 view of `vectors` times 64 bytes on the stack, at a multiple of 64."""
+    return view(T.alloc_buffer((vectors,), "int32x16", scope="local"), "int32")
+
+
+def configure_tiles(shapes: Sequence[tuple[int, int]]) -> None:
+    """Gives tiles 0, 1, ... their (rows, bytes per row) and clears them. `release_tiles` ends their use."""
+    config = bytearray(64)
+    config[0] = 1  # palette
+    for i, (rows, row_bytes) in enumerate(shapes):
+        config[16 + 2 * i] = row_bytes
+        config[48 + i] = rows
+    words = aligned(1)
+    store(words, 0, _lanes_of([int.from_bytes(config[i : i + 4], "little") for i in range(0, 64, 4)]))
+    _tiles("ldtilecfg", T.address_of(words[0]))
+
+
+def release_tiles() -> None:
+    """Back to the state in which a process that knows no tiles runs."""
+    _tiles("tilerelease")
+
+
+def load_tile(tile: int, memory: View, at: Expr, stride: int) -> None:
+    """Reads the rows of a tile from element `at`, `stride` bytes apart."""
+    _tiles("tileloadd64", T.int8(tile), T.address_of(memory[at]), T.int64(stride))
+
+
+def store_tile(tile: int, memory: View, at: Expr, stride: int) -> None:
+    """Writes the rows of a tile to element `at`, `stride` bytes apart."""
+    _tiles("tilestored64", T.int8(tile), T.address_of(memory[at]), T.int64(stride))
+
+
+def clear_tile(tile: int) -> None:
+    _tiles("tilezero", T.int8(tile))
+
+
+def dot_tiles(total: int, a: int, b: int, *, signed: bool) -> None:
+    """total i32[m][n] += sum over j and i of a[m][4j + i] * b[j][4n + i]: a signed bytes, b signed or unsigned ones."""
+    _tiles("tdpbssd" if signed else "tdpbsud", T.int8(total), T.int8(a), T.int8(b))
+
+
+def _tiles(name: str, *arguments: Expr) -> None:
+    T.evaluate(T.call_llvm_intrin("void", f"llvm.x86.{name}", *arguments))
 
 
 # Vectors -------------------------------------------------------------------------------------------------------------

@@ -152,7 +152,8 @@ class _Build:
 
     def _kernels(self) -> list[Path]:
         with self.clock.phase("building kernels"):
-            return [path for isa in self.target.isas for path in build_objects(self.plan.specs, isa)]
+            objects = [path for isa in self.target.isas for path in build_objects(self.plan.specs, isa)]
+            return [*dict.fromkeys(objects)]  # levels share some
 
     def _weights(self, identity: bytes) -> tuple[str, Changes]:
         file, checkpoint = self.plan.weights, self.model.checkpoint

@@ -6,10 +6,12 @@ it is opened; `cpu:avx2` holds that level alone, `cpu:avx2+avx512-vnni` two of t
 best level of this machine, so that an artifact never records the word `native`.
 """
 
+import ctypes
 import platform
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ class Isa:
     flags     what /proc/cpuinfo must list, all of them; the runtime asks cpuid and XCR0 for the same
     dot       how u8 x i8 products are summed: "pmaddubsw" (16-bit pairs, they saturate) or "vnni" (one instruction, exact)
     fma       whether a multiply-add rounds once; without it nothing may be contracted
+    tiles     whether matrix tiles (AMX) multiply bytes; they need the system's permission
+    below     the level whose objects serve where no tiles are used: the same code would come out
     """
 
     name: str
@@ -36,6 +40,8 @@ class Isa:
     flags: tuple[str, ...]
     dot: str
     fma: bool
+    tiles: bool = False
+    below: str | None = None
 
     @property
     def symbol(self) -> str:
@@ -45,6 +51,10 @@ class Isa:
 
 _V2 = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")
 _V3 = (*_V2, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
+_V4 = (
+    *_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi", "avx512_vbmi2",
+    "avx512ifma", "avx512_bitalg", "avx512_vpopcntdq", "gfni", "vaes", "vpclmulqdq",
+)  # fmt: skip
 
 # Ascending: each level may run what the ones before it run, and a portable artifact takes the last one the machine has.
 ISAS: dict[str, Isa] = {
@@ -53,12 +63,8 @@ ISAS: dict[str, Isa] = {
         Isa("x86-64-v2", 4, "x86-64-v2", _V2, "pmaddubsw", fma=False),
         Isa("avx2", 8, "x86-64-v3", _V3, "pmaddubsw", fma=True),
         Isa("avx-vnni", 8, "alderlake", (*_V3, "avx_vnni", "gfni", "vaes", "vpclmulqdq"), "vnni", fma=True),
-        Isa(
-            "avx512-vnni", 16, "icelake-server",
-            (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi", "avx512_vbmi2",
-             "avx512ifma", "avx512_bitalg", "avx512_vpopcntdq", "gfni", "vaes", "vpclmulqdq"),
-            "vnni", fma=True,
-        ),
+        Isa("avx512-vnni", 16, "icelake-server", _V4, "vnni", fma=True),
+        Isa("avx512-amx", 16, "icelake-server", (*_V4, "amx_tile", "amx_int8"), "vnni", fma=True, tiles=True, below="avx512-vnni"),
     )
 }  # fmt: skip
 
@@ -143,7 +149,15 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     if platform.machine() not in ("x86_64", "AMD64") or not path.exists():
         return frozenset()
     line = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
-    return frozenset(line[1].split()) if line else frozenset()
+    words = frozenset(line[1].split()) if line else frozenset()
+    return words if "amx_tile" not in words or _tiles_permitted() else words - {"amx_tile", "amx_int8"}
+
+
+@cache
+def _tiles_permitted() -> bool:
+    """Asks Linux for the use of matrix tiles in this process, as the runtime does in its own (runtime/src/cpu.c)."""
+    arch_prctl, req_xcomp_perm, xtiledata = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, req_xcomp_perm, xtiledata) == 0
 
 
 def _gpu_error(kind: str, arch: str) -> ToolchainError | UsageError:

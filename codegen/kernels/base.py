@@ -7,9 +7,10 @@ numpy reference; `generate` imports the file that writes the TIR.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from llmc.target import ISAS, Isa
+
 if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
-    from llmc.target import Isa
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,21 @@ class KernelSpec(Protocol):
         """Parameters in order; the kernel returns nothing."""
         ...
 
-    def generate(self, isa: "Isa") -> "PrimFunc":
+    def generate(self, isa: Isa) -> "PrimFunc":
         """The kernel for one level, with `exported(self, isa)` as its symbol."""
         ...
 
 
-def exported(spec: KernelSpec, isa: "Isa") -> str:
+def serving(spec: KernelSpec, isa: Isa) -> Isa:
+    """The level whose object is the kernel for `isa`: one without matrix tiles is that of the level below."""
+    return isa if isa.below is None or getattr(spec, "tiles", False) else ISAS[isa.below]
+
+
+def exported(spec: KernelSpec, isa: Isa) -> str:
     """The symbol in the object: llmc_avx512_vnni_linear_q4_k_q8_p16."""
-    return f"llmc_{isa.symbol}_{spec.symbol}"
+    return f"llmc_{serving(spec, isa).symbol}_{spec.symbol}"
 
 
-def prototype(spec: KernelSpec, isa: "Isa") -> str:
+def prototype(spec: KernelSpec, isa: Isa) -> str:
     """The C declaration of the kernel for one level."""
     return f"void {exported(spec, isa)}({', '.join(map(str, spec.params))});"

@@ -60,10 +60,19 @@ class Linear:
         return f"linear_{self.format.name}_{self.acts}_p{self.p}"
 
     @property
+    def tiles(self) -> bool:
+        """Whether levels with matrix tiles have a kernel of their own."""
+        return self.acts == "q8" and self.p == WIDTHS[-1]
+
+    @property
     def params(self) -> tuple[Param, ...]:
         return _Q8 if self.acts == "q8" else _F32
 
     def generate(self, isa: "Isa") -> "PrimFunc":
+        if self.acts == "q8" and self.p == WIDTHS[-1]:
+            from llmc.codegen.kernels import linear_q8_wide
+
+            return linear_q8_wide.generate(self, isa)
         if self.acts == "q8":
             from llmc.codegen.kernels import linear_q8
 

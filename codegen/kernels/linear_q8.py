@@ -12,8 +12,6 @@ row tiles of a block; they are computed per token vector into a small buffer, 8 
 them as memory operands.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -21,7 +19,7 @@ from llmc.codegen import tir
 from llmc.codegen.kernels.linear import PREFETCH_BYTES, PREFETCH_TOKENS, Linear
 from llmc.codegen.kernels.unpack import Rows, dot_operands, operand
 from llmc.codegen.kernels.unpack_grid import constants
-from llmc.codegen.tir import Expr, i64, let, load, loop, optional, splat, store
+from llmc.codegen.tir import Expr, View, i64, let, load, loop, maybe_loop, optional, splat, store
 from llmc.ir.quant import BlockFormat
 from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
@@ -78,6 +76,7 @@ class _Q8:
         assert spec.format.group <= UNIT or spec.format.groups == 1
         self.words = tir.view(p.qa, "int32")  # four activations each
         self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
+        self.minsum = tir.local(self.vectors * self.tokens * self.lanes, "float32") if spec.format.min else None
         self.starts = tir.local(_UNITS * self.halves * self.tokens, "int32")
         self.sums = tir.local(_UNITS * self.halves * self.tokens, "float32")
 
@@ -87,7 +86,7 @@ class _Q8:
         self.blocks = let(p.k // self.format.weights)
         rows = self.lanes * self.vectors
         with loop(p.tile_lo, p.tile_hi) as tile, loop(p.mt_lo, p.mt_hi) as mt:
-            with _maybe_loop(self.width // self.tokens) as part, _maybe_loop(ROWS // rows) as group:
+            with maybe_loop(self.width // self.tokens) as part, maybe_loop(ROWS // rows) as group:
                 self.start = let(i64(tile) * i64(self.blocks) * i64(self.layout.nbytes))
                 self.first_row, self.first_token = group * rows, part * self.tokens
                 self.activations = let(i64(mt) * i64(self.nb) * i64(self.width))  # where the token tile starts in da
@@ -98,6 +97,8 @@ class _Q8:
     def clear(self) -> None:
         for i in range(self.vectors * self.tokens):
             store(self.acc, i * self.lanes, tir.f32(0.0, self.lanes))
+            if self.minsum is not None:
+                store(self.minsum, i * self.lanes, tir.f32(0.0, self.lanes))
 
     def columns(self) -> None:
         """Adds all columns, eight units at a time: a super-block, or up to eight small ones."""
@@ -115,7 +116,7 @@ class _Q8:
             with loop(0, count) as i:
                 block = let(first + i)
                 rows = self.block(block)
-                with _maybe_loop(per) as unit:
+                with maybe_loop(per) as unit:
                     self.unit(rows, unit, block * per + unit, i * per + unit)
 
     def units(self, rows: list[_Block], block: Expr) -> None:
@@ -191,9 +192,9 @@ class _Q8:
         """Adds a group of columns for vector `v` of rows and some tokens."""
         for t, total in zip(tokens, self.totals(group, tokens), strict=True):
             da = splat(load(self.p.da, activations + i64(t)), self.lanes)
-            self.add(v, t, tir.convert(total, "float32"), group.scale * da)
+            self.add(self.acc, v, t, tir.convert(total, "float32"), group.scale * da)
             if group.minimum is not None:
-                self.add(v, t, group.minimum, splat(load(self.sums, group.slot + t), self.lanes))
+                self.add(self.minsum, v, t, group.minimum, splat(load(self.sums, group.slot + t), self.lanes))
 
     def totals(self, group: _Group, tokens: range) -> list[Expr]:
         """The dot products of some tokens as `_TOGETHER` interleaved chains of instructions, so that they need not wait for
@@ -220,24 +221,20 @@ class _Q8:
             return tir.dot_s8s8(self.isa, total, weights, values)
         return tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
 
-    def add(self, v: int, t: int, a: Expr, b: Expr) -> None:
+    def add(self, sums: View, v: int, t: int, a: Expr, b: Expr) -> None:
         at = (v * self.tokens + t) * self.lanes
-        store(self.acc, at, tir.fma(self.isa, a, b, load(self.acc, at, self.lanes)))
+        store(sums, at, tir.fma(self.isa, a, b, load(sums, at, self.lanes)))
 
     def finish(self, first_row: Expr, first_token: Expr) -> None:
         for v in range(self.vectors):
             row = let(first_row + v * self.lanes)
             bias = let(optional(self.p.bias, row, self.lanes))
             for t in range(self.tokens):
-                value = load(self.acc, (v * self.tokens + t) * self.lanes, self.lanes) + bias
-                store(self.p.y, (first_token + i64(t)) * i64(self.p.ldy) + i64(row), value * splat(self.p.scale, self.lanes))
+                at = (v * self.tokens + t) * self.lanes
+                value = load(self.acc, at, self.lanes)
+                if self.minsum is not None:
+                    value = value + load(self.minsum, at, self.lanes)
+                value = (value + bias) * splat(self.p.scale, self.lanes)
+                store(self.p.y, (first_token + i64(t)) * i64(self.p.ldy) + i64(row), value)
 
 
-@contextmanager
-def _maybe_loop(count: int) -> Iterator[Expr]:
-    """A loop of `count`, or none where there is only one turn."""
-    if count == 1:
-        yield 0
-        return
-    with loop(0, count) as i:
-        yield i

@@ -15,7 +15,6 @@ from llmc.codegen.tir import (
     e4m3_to_f32,
     either,
     field_moved,
-    flipped,
     fma,
     i32,
     i64,
@@ -200,6 +199,9 @@ class Operand:
 def operand(fmt: BlockFormat, isa: Isa) -> Operand:
     """Levels are raised by a power of two to become unsigned. Where pmaddubsw would saturate with that they stay signed."""
     low, high = fmt.span
+    if isa.tiles:  # any sign will do, and there is no start to a sum
+        assert low >= -128 and high <= 255 and (low >= 0 or high <= 127), fmt.name
+        return Operand(low < 0)
     offset = 1 << (-low - 1).bit_length() if low < 0 else 0
     if isa.dot == "vnni" or high + offset <= 127:
         return Operand(False, offset, high + offset)
@@ -214,10 +216,10 @@ def dot_operands(fmt: BlockFormat, isa: Isa, codes: list[Expr]) -> list[Expr]:
     elif fmt.codebook is not None:
         table = [(level + kind.offset) & 255 for level in fmt.codebook]
         codes = [let(lookup16(table, c)) for c in codes]
-    elif kind.signed:
-        codes = [let(flipped(c, fmt.codes.offset)) for c in codes]
-    elif fmt.codes.step > 1:
+    else:
         codes = [let(shifted(c, fmt.codes.step.bit_length() - 1)) for c in codes]
+        if kind.signed:
+            codes = [let(c - const(fmt.codes.offset, "uint8", shape(c)[1])) for c in codes]
     return [bits(c, "int8") for c in codes] if kind.signed else codes
 
 

@@ -145,6 +145,7 @@ enum {
   LLMC_CPU_VAES = 1 << 27,
   LLMC_CPU_VPCLMULQDQ = 1 << 28,
   LLMC_CPU_LAHF = 1 << 29,
+  LLMC_CPU_AMX = 1 << 30, /* amx_tile and amx_int8, and the system lets this process use them */
 
   /* What code compiled for each level may use, including what the code generator picks on its own (GFNI for byte shifts). */
   LLMC_CPU_X86_64_V2 = LLMC_CPU_SSE3 | LLMC_CPU_SSSE3 | LLMC_CPU_SSE41 | LLMC_CPU_SSE42 | LLMC_CPU_POPCNT | LLMC_CPU_CX16 |
@@ -155,7 +156,8 @@ enum {
   LLMC_CPU_LEVEL_AVX512_VNNI = LLMC_CPU_LEVEL_AVX2 | LLMC_CPU_GFNI | LLMC_CPU_VAES | LLMC_CPU_VPCLMULQDQ | LLMC_CPU_AVX512F | LLMC_CPU_AVX512BW | LLMC_CPU_AVX512CD |
                                LLMC_CPU_AVX512DQ | LLMC_CPU_AVX512VL | LLMC_CPU_AVX512_VNNI | LLMC_CPU_AVX512_VBMI |
                                LLMC_CPU_AVX512_VBMI2 | LLMC_CPU_AVX512_BITALG | LLMC_CPU_AVX512_VPOPCNTDQ |
-                               LLMC_CPU_AVX512_IFMA /* icelake-server */
+                               LLMC_CPU_AVX512_IFMA, /* icelake-server */
+  LLMC_CPU_LEVEL_AVX512_AMX = LLMC_CPU_LEVEL_AVX512_VNNI | LLMC_CPU_AMX
 };
 
 /* One level the library holds kernels for. */

@@ -9,6 +9,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 
 typedef struct bit {
   uint8_t position;
@@ -29,7 +30,15 @@ static uint64_t saved_registers(void) {
   return (uint64_t)high << 32 | low;
 }
 
-enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6 };
+enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6, XCR0_TILES = 0x60000 };
+
+enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* of cpuid leaf 7, edx */
+
+/* Linux saves the tiles of a process only after it has asked, because they make its signal frames larger. All threads share the answer. */
+static bool tiles_permitted(void) {
+  enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+  return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
 
 /* Features whose registers are ymm and zmm. The rest needs xmm and general registers only. */
 static const uint32_t ymm_features = LLMC_CPU_AVX | LLMC_CPU_F16C | LLMC_CPU_FMA | LLMC_CPU_AVX2 | LLMC_CPU_AVX_VNNI |
@@ -57,6 +66,7 @@ uint32_t llmc_cpu_features(void) {
   }
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
     features |= GATHER(b, leaf7_b) | GATHER(c, leaf7_c);
+    if ((~d & (AMX_TILE | AMX_INT8)) == 0 && (~saved & XCR0_TILES) == 0 && tiles_permitted()) features |= LLMC_CPU_AMX;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) features |= GATHER(a, leaf71_a);
   }
   if (__get_cpuid(0x80000001, &a, &b, &c, &d)) features |= GATHER(c, extended_c);

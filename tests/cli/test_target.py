@@ -17,7 +17,8 @@ def test_a_resolved_target_is_called_as_it_was_asked_for(name: str) -> None:
 def test_native_becomes_the_best_level_the_flags_allow() -> None:
     for isa in ISAS.values():
         assert target.parse("cpu:native", isa.flags).name == f"cpu:{isa.name}"
-    assert target.parse("cpu:native", ALL).isas == (ISAS["avx512-vnni"],)
+    assert target.parse("cpu:native", ALL).isas == (ISAS["avx512-amx"],)
+    assert target.parse("cpu:native", ALL - {"amx_int8"}).isas == (ISAS["avx512-vnni"],)
     assert target.parse("cpu:native", ALL - {"avx512_vnni", "avx_vnni"}).isas == (ISAS["avx2"],)
 
 

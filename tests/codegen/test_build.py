@@ -113,4 +113,10 @@ def test_a_prototype_is_read_and_printed_as_c() -> None:
     assert read == (Param("const uint8_t *", "w"), Param("float *", "y"), Param("int64_t", "page_bytes"), Param("float", "scale"))
     assert [p.element for p in read] == ["uint8_t", "float", "int64_t", "float"]
     assert exported(SPEC, ISAS["avx512-vnni"]) == "llmc_avx512_vnni_linear_q4_0_q8_p1"
+
+
+def test_a_level_with_tiles_shares_the_kernels_that_use_none() -> None:
+    amx, vnni, wide = ISAS["avx512-amx"], ISAS["avx512-vnni"], Linear(FORMATS["q4_0"], "q8", 16)
+    assert exported(SPEC, amx) == exported(SPEC, vnni) and build.build_objects([SPEC], amx) == build.build_objects([SPEC], vnni)
+    assert exported(wide, amx) == "llmc_avx512_amx_linear_q4_0_q8_p16"
     assert prototype(SPEC, ISA).startswith("void llmc_x86_64_v2_linear_q4_0_q8_p1(const uint8_t *w, const int8_t *qa, ")

@@ -173,7 +173,8 @@ def _symbols(path: Path, *options: str) -> set[str]:
 
 def test_every_width_has_its_own_symbol_on_every_level() -> None:
     names = {exported(spec, isa) for spec in SPECS for isa in ISAS.values()}
-    assert len(names) == len(SPECS) * len(ISAS)
+    shared = sum(not spec.tiles for spec in SPECS)  # between a level with tiles and the one below
+    assert len(names) == len(SPECS) * len(ISAS) - shared
 
 
 @pytest.mark.parametrize(("name", "acts", "p"), [("f16", "q8", 1), ("q4_0", "q4", 1), ("q4_0", "q8", 3)])

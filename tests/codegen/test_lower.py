@@ -66,7 +66,7 @@ def test_arena_offsets_stay_inside_the_arena(plan: Plan) -> None:
 
 def test_the_text_names_no_level_twice_and_the_best_comes_first(plan: Plan) -> None:
     levels = re.findall(r'\{"([a-z0-9-]+)", LLMC_CPU', text(plan))
-    assert levels == ["avx512-vnni", "avx-vnni", "avx2", "x86-64-v2"]
+    assert levels == ["avx512-amx", "avx512-vnni", "avx-vnni", "avx2", "x86-64-v2"]
 
 
 def test_the_text_is_a_function_of_the_plan(plan: Plan) -> None:

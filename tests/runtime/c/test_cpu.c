@@ -11,7 +11,7 @@ int main(void) {
   CHECK(llmc_cpu_choose(&plan, NULL, 5) == &isas[2] && !llmc_cpu_choose(&plan, NULL, 6));
   CHECK(llmc_cpu_choose(&plan, "a", 7) == &isas[2] && !llmc_cpu_choose(&plan, "c", 3) && !llmc_cpu_choose(&plan, "d", 7));
   CHECK(llmc_cpu_cores() >= 1);
-  printf("%u %u %u %u %u %d\n", (unsigned)llmc_cpu_features(), LLMC_CPU_X86_64_V2, LLMC_CPU_LEVEL_AVX2, LLMC_CPU_LEVEL_AVX_VNNI,
-         LLMC_CPU_LEVEL_AVX512_VNNI, (int)llmc_cpu_cores());
+  printf("%u %u %u %u %u %u %d\n", (unsigned)llmc_cpu_features(), LLMC_CPU_X86_64_V2, LLMC_CPU_LEVEL_AVX2, LLMC_CPU_LEVEL_AVX_VNNI,
+         LLMC_CPU_LEVEL_AVX512_VNNI, LLMC_CPU_LEVEL_AVX512_AMX, (int)llmc_cpu_cores());
   return 0;
 }
