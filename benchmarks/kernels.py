@@ -1,8 +1,8 @@
 """Times the linear kernels alone: their rates beside the limits of the machine.
 
-    python -m benchmarks.kernels [--isa LEVEL] [--formats q4_0,q4_k] [--k 4096] [--rows 4096] [--tokens 128] [--threads 1]
+    python -m benchmarks.kernels [--isa LEVEL] [--formats q4_0,q4_k] [--k 4096] [--rows 4096]
 
-*multiply*: 10^9 multiply-adds a second for `--tokens` tokens on one thread. *read 1 2 4 8 16*: packed bytes of weights that pass a
+*multiply*: 10^9 multiply-adds a second for `--tokens` tokens, on one thread. *read 1 2 4 8 16*: bytes of weights that pass a
 second with that many tokens, as a share of a read loop over the same bytes; weights come from memory, as copies that together are
 larger than the last-level cache. Kernel and loop are timed in turn, each figure is the median of the rounds.
 """
@@ -56,8 +56,8 @@ class Case:
     def call(self, w: int, p: int, lo: int, hi: int, token_tiles: int) -> None:
         """Row tiles [lo, hi) of the weights at address w."""
         q = self.tiled[p]
-        pointers = (ctypes.c_void_p(a) for a in (w, q.qa.ctypes.data, q.da.ctypes.data, q.sa.ctypes.data, None, self.y.ctypes.data))
-        self.kernels[p](*pointers, self.k, self.rows, ctypes.c_float(1.0), lo, hi, 0, token_tiles)
+        arrays = (None if a is None else a.ctypes.data for a in (q.qa, q.da, q.sa, None, self.y))
+        self.kernels[p](*map(ctypes.c_void_p, (w, *arrays)), self.k, self.rows, ctypes.c_float(1.0), lo, hi, 0, token_tiles)
 
     @property
     def tiled(self) -> dict[int, Any]:
@@ -95,7 +95,7 @@ class Case:
                     kernel = seconds(lambda p=p: everywhere(lambda at, lo, hi: self.call(at, p, lo, hi, 1)))  # type: ignore[misc]
                     found.append(seconds(lambda: everywhere(loop)) / kernel)
                 shares.append(median(found))
-        self.loop = self.packed.size * len(memory.addresses) / seconds(lambda: everywhere(loop)) / 1e9
+            self.loop = self.packed.size * len(memory.addresses) / seconds(lambda: everywhere(loop)) / 1e9
         return shares
 
 

@@ -30,7 +30,7 @@ class Isa:
     flags     what /proc/cpuinfo must list, all of them; the runtime asks cpuid and XCR0 for the same
     dot       how u8 x i8 products are summed: "pmaddubsw" (16-bit pairs, they saturate) or "vnni" (one instruction, exact)
     fma       whether a multiply-add rounds once; without it nothing may be contracted
-    tiles     whether matrix tiles (AMX) multiply bytes; they need the system's permission
+    tiles     whether matrix tiles (AMX) multiply bytes; Linux must permit them to the process, or the level below is taken
     below     the level whose objects serve where no tiles are used: the same code would come out
     """
 
@@ -64,7 +64,10 @@ ISAS: dict[str, Isa] = {
         Isa("avx2", 8, "x86-64-v3", _V3, "pmaddubsw", fma=True),
         Isa("avx-vnni", 8, "alderlake", (*_V3, "avx_vnni", "gfni", "vaes", "vpclmulqdq"), "vnni", fma=True),
         Isa("avx512-vnni", 16, "icelake-server", _V4, "vnni", fma=True),
-        Isa("avx512-amx", 16, "icelake-server", (*_V4, "amx_tile", "amx_int8"), "vnni", fma=True, tiles=True, below="avx512-vnni"),
+        Isa(
+            "avx512-amx", 16, "icelake-server", (*_V4, "amx_tile", "amx_int8"), "vnni", fma=True,
+            tiles=True, below="avx512-vnni",
+        ),
     )
 }  # fmt: skip
 
@@ -157,7 +160,7 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def _tiles_permitted() -> bool:
     """Asks Linux for the use of matrix tiles in this process, as the runtime does in its own (runtime/src/cpu.c)."""
     arch_prctl, req_xcomp_perm, xtiledata = 158, 0x1023, 18
-    return ctypes.CDLL(None).syscall(arch_prctl, req_xcomp_perm, xtiledata) == 0
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, req_xcomp_perm, xtiledata) == 0)
 
 
 def _gpu_error(kind: str, arch: str) -> ToolchainError | UsageError:

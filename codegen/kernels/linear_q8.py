@@ -236,5 +236,3 @@ class _Q8:
                     value = value + load(self.minsum, at, self.lanes)
                 value = (value + bias) * splat(self.p.scale, self.lanes)
                 store(self.p.y, (first_token + i64(t)) * i64(self.p.ldy) + i64(row), value)
-
-

@@ -7,9 +7,9 @@ product, beside the factors of their groups; then every token tile runs over the
     acc  += fma(f32(dot), scale * da)                      all groups
 
 and at the end acc + mins. That is the order of linear_q8.py, to the bit. `dot` comes from the level's dot instruction or, where
-there are matrix tiles (AMX), from one tile product per group: 16 tokens x 32 columns times 32 columns x 16 rows. The products of
-the next groups are under way while floats are added up, because both units hardly wait for each other: a tile instruction halves
-the rate of float instructions (one port instead of two) for some 250 cycles, so the two kinds are mixed and mins have their own pass.
+there are matrix tiles (AMX), from one tile product per group: 16 tokens x 32 columns times 32 columns x 16 rows. A tile
+instruction takes one of two ports from the float instructions of the next 250 cycles or so (Sapphire Rapids). Products are
+therefore mixed with the floats that wait for them anyway, and mins have a pass of their own, at the full rate.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from llmc.ir.tiles import DOT_BYTES, DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 TOKENS = 16
-_UNITS = 64  # unpacked together: with the activations and sums of a token tile they fit the first-level cache
+_UNITS = 32  # unpacked together
 _TOKEN_TILES = 8  # that share what was unpacked
 _TOGETHER = 4  # tokens whose chains of dot products are interleaved
 _PRODUCTS = 4  # tile products on the stack
@@ -44,8 +44,8 @@ def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
 class _Wide:
     """One kernel being written; a subclass adds up the products of a token tile.
 
-    On the stack: codes u8 [unit][8][64], scales and mins f32 [group][16 rows], acc and minsum f32 [token tile][16 tokens][16 rows],
-    and for one token tile sums f32 and starts i32 [group][16 tokens].
+    On the stack, up to 60 KB: codes u8 [unit][8][64]; scales and mins f32 [group][16 rows]; acc and minsum f32 [token tile]
+    [16 tokens][16 rows]; and for one token tile sums f32 and starts i32 [group][16 tokens].
     """
 
     def __init__(self, spec: Linear, isa: Isa, p: SimpleNamespace) -> None:
@@ -75,13 +75,13 @@ class _Wide:
                 self.first = let(p.mt_lo + part * _TOKEN_TILES)
                 count = let(tir.minimum(p.mt_hi - self.first, tir.i32(_TOKEN_TILES)))
                 with loop(0, (self.nb + (_UNITS - 1)) // _UNITS) as chunk:
-                    self.chunk(start, chunk, count)
+                    self.chunk(tile, start, chunk, count)
                 with loop(0, count) as slot:
                     self.finish(tile, slot)
 
-    def chunk(self, start: Expr, chunk: Expr, count: Expr) -> None:
+    def chunk(self, tile: Expr, start: Expr, chunk: Expr, count: Expr) -> None:
         """Adds up to _UNITS units of columns for `count` token tiles."""
-        self.begins = chunk == 0
+        self.kept = let(tir.select(chunk == 0, tir.i32(0), tir.i32(-1)))  # bits of sums: none of what the stack held before
         self.unit = let(chunk * _UNITS)
         self.units = let(tir.minimum(self.nb - self.unit, tir.i32(_UNITS)))
         self.unpack(start)
@@ -89,6 +89,8 @@ class _Wide:
             with loop(0, count) as slot:
                 self.add_mins(slot)
         with loop(0, count) as slot:
+            with tir.when(self.unit + self.units >= self.nb):
+                self.ask_for_results(tile, slot)
             self.add_products(slot)
 
     # ---- weights, once for all token tiles
@@ -101,7 +103,16 @@ class _Wide:
                 rows = Rows(self.isa, self.layout, self.p.w, at, v * self.lanes, self.lanes)
                 d, dmin = rows.d(), rows.dmin() if self.format.min else None
                 with tir.maybe_loop(per) as unit:
+                    if v == 0:
+                        self.ask_for_weights(at, unit)
                     self.unpack_unit(rows, d, dmin, unit, i * per + unit)
+
+    def ask_for_weights(self, at: Expr, unit: Expr) -> None:
+        """A unit's share of bytes of the next chunk, or row tile: they come from memory while this one is multiplied."""
+        share = -(-self.layout.nbytes // self.layout.units)
+        ahead = let(at + i64(unit) * i64(share) + i64(_UNITS * share))
+        for line in range(0, share, tir.CACHE_LINE):
+            tir.prefetch(self.p.w, ahead + i64(line))
 
     def unpack_unit(self, rows: Rows, d: Expr, dmin: Expr | None, unit: Expr, slot: Expr) -> None:
         """Unit `unit` of a block becomes number `slot` of the chunk, for some rows."""
@@ -153,9 +164,9 @@ class _Wide:
         with tir.maybe_loop(TOKENS // self.tokens) as part, tir.maybe_loop(ROWS // self.lanes) as vector:
             token, row = part * self.tokens, vector * self.lanes
             place = [(slot * TOKENS + token + t) * ROWS + row for t in range(self.tokens)]
-            zero = tir.f32(0.0, self.lanes)
             for t, at in enumerate(place):
-                store(self.registers, t * self.lanes, tir.either_way(self.begins, zero, load(memory, at, self.lanes)))
+                before = tir.bits(load(memory, at, self.lanes), "int32") & splat(self.kept, self.lanes)
+                store(self.registers, t * self.lanes, tir.bits(before, "float32"))
             column(token, row)
             for t, at in enumerate(place):
                 store(memory, at, load(self.registers, t * self.lanes, self.lanes))
@@ -167,6 +178,12 @@ class _Wide:
     def add_product(self, at: Expr, unit: Expr, t: int, token: Expr, dot: Expr, scale: Expr) -> None:
         da = splat(load(self.p.da, at + i64(unit * TOKENS + token + t)), self.lanes)
         self.add(t, tir.convert(dot, "float32"), scale * da)
+
+    def ask_for_results(self, tile: Expr, slot: Expr) -> None:
+        """The lines of y, a row apart, come while the last columns are added."""
+        for token in range(TOKENS):
+            at = i64((self.first + slot) * TOKENS + token) * i64(self.p.ldy) + i64(tile * ROWS)
+            tir.prefetch(self.p.y, at, write=True)
 
     def finish(self, tile: Expr, slot: Expr) -> None:
         p = self.p
