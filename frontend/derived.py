@@ -52,7 +52,7 @@ def norms_plus_one(tensors: Mapping[str, Tensor]) -> dict[str, Rewritten]:
 
 def transposed(source: Tensor) -> Rewritten:
     """A matrix [K, N] shown as [N, K]: GPT-2 stores its linears as inputs times outputs."""
-    if len(source.shape) != 2 or not isinstance(source.format, DenseFormat):
+    if len(source.shape) != 2 or not isinstance(source.format, DenseFormat) or source.scales is not None:
         raise UnsupportedModelError(f"tensor {source.name} of type {source.format.name} has inputs first: llmc cannot turn it")
     rows, columns = source.shape
 
@@ -67,6 +67,8 @@ def rows_in_order(source: Tensor, order: NDArray[np.int64]) -> Rewritten:
     """A matrix or vector whose row i is row order[i] of the stored one. Raises MalformedFileError where it has other rows."""
     if source.shape[0] != len(order):
         raise MalformedFileError(f"tensor {source.name} has {source.shape[0]} rows, but the keys imply {len(order)}")
+    if source.scales is not None:
+        raise UnsupportedModelError(f"tensor {source.scales}: factors of rows that llmc would have to put in another order")
 
     def compute(stored: Bytes) -> Bytes:
         return stored.reshape(len(order), -1)[order].reshape(-1)

@@ -1,5 +1,6 @@
 """Weights computed from what a directory stores: norms with one added, experts as one tensor."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmc.errors import MalformedFileError
-from llmc.frontend.derived import norms_plus_one
+from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.frontend.derived import grouped_qkv, norms_plus_one, rows_in_order, transposed
 from llmc.frontend.huggingface import HuggingFace, read_huggingface
 from tests.safetensors_bytes import write_directory
 
@@ -56,3 +57,22 @@ def test_experts_are_one_tensor_in_the_order_of_their_numbers(tmp_path: Path) ->
 def test_experts_that_do_not_match_are_named(tmp_path: Path, changes: dict[str, NDArray[Any]], words: str) -> None:
     with pytest.raises(MalformedFileError, match=words):
         opened(tmp_path / "m", {**EXPERTS, **changes})
+
+
+def test_rows_and_linears_are_put_right(tmp_path: Path) -> None:
+    c = opened(tmp_path / "m", {"qkv.weight": np.arange(12, dtype=np.float32).reshape(6, 2)})
+    order = grouped_qkv(1, 4, 1)
+    shown = c.showing({"qkv.weight": rows_in_order(c.tensors["qkv.weight"], order[::-1])})
+    assert np.array_equal(shown.data("qkv.weight").view(np.float32).reshape(6, 2)[:, 0], np.arange(10, -1, -2))
+    assert grouped_qkv(2, 1, 2).tolist() == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]
+    turned = c.showing({"qkv.weight": transposed(c.tensors["qkv.weight"])})
+    assert turned.tensors["qkv.weight"].shape == (2, 6)
+    assert turned.data("qkv.weight").view(np.float32)[:6].tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_rows_that_have_factors_beside_them_are_not_put_in_another_order(tmp_path: Path) -> None:
+    tensor = opened(tmp_path / "m", {"qkv.weight": np.zeros((6, 2), np.float32)}).tensors["qkv.weight"]
+    with pytest.raises(UnsupportedModelError, match="qkv.weight_scale"):
+        rows_in_order(replace(tensor, scales="qkv.weight_scale"), np.arange(6))
+    with pytest.raises(MalformedFileError, match="qkv.weight has 6 rows"):
+        rows_in_order(tensor, np.arange(5))
