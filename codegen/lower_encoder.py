@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 @lower._rule("attention_both")
 def _attention_both(p: _Lowering, node: Node) -> None:
-    a, (q, _, _, *bias) = node.attrs, node.inputs
+    a, q = node.attrs, node.inputs[0]
     reach = a.get("reach", 0)
-    specs = AttentionBoth.variants(a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"], reach > 0, bool(bias))
+    specs = AttentionBoth.variants(a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"], reach > 0)
     fns, n = p.kernel(*specs, member=specs[0].symbol), lower._pad(lower._columns(q))
-    biases, scale = p.f32(bias[0]) if bias else "NULL", lower._float(a["scale"])
-    rows = p.f32(q), biases, p.f32(node.output)
+    rows, scale = (p.f32(q), p.f32(node.output)), lower._float(a["scale"])
     p.call("llmc_op_attention_both", "s", fns, specs[1].tokens, *rows, p.layer_cache(node), n, n, scale, reach)
     p.barrier()

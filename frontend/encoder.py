@@ -39,11 +39,11 @@ class Encoder:
 
 
 def attention_both(
-    s: Step, x: Value, w: Weights, *, reach: int = 0, qk_norm: bool = False, table: Value | None = None, bias: Value | None = None
+    s: Step, x: Value, w: Weights, *, reach: int = 0, qk_norm: bool = False, table: Value | None = None
 ) -> Value:
     """x [T, C] -> [T, C]: attention to both sides, to keys at most `reach` positions away unless that is 0.
 
-    table: rotates queries and keys; bias [T, 2H]: see the op. Keys and values live as long as the layer: one layer's place in the
+    table: rotates queries and keys. Keys and values live as long as the layer: one layer's place in the
     cache serves all.
     """
     c = s.config
@@ -57,9 +57,8 @@ def attention_both(
     s.windowed = s.windowed or reach > 0
     s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=0, kv_heads=c.kv_heads, head_dim=c.head_dim, fresh=True)
     of = {"layer": 0, "heads": c.heads, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "scale": c.attention_scale}
-    others = [] if bias is None else [bias]
     within = {"reach": reach} if reach else {}
-    mixed = s.emit("attention_both", q, s.kv, s.positions, *others, name="mixed", **of, **within)
+    mixed = s.emit("attention_both", q, s.kv, s.positions, name="mixed", **of, **within)
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
 

@@ -226,11 +226,6 @@ def _attention(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return _values(inputs, attrs)
 
 
-def _attention_both(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    _expect(all(bias.shape[-1] == 2 * attrs["heads"] for bias in inputs[3:]), "a bias for each head and direction")
-    return _values(inputs, attrs)
-
-
 def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
@@ -467,16 +462,15 @@ def attention_values(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.attention_values(p, kv.values(attrs["layer"]), attrs["kv_heads"]),)
 
 
-@op(_attention_both)
+@op(_values)
 def attention_both(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """q f32[T,H*D], cache, positions i32[T], perhaps bias f32[T,2H] -> f32[T,H*D]: attention of an encoder, to both sides.
+    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: attention of an encoder, to both sides.
 
-    With `reach`, to keys at most so many positions away. bias[n,h] is added to scores of head h for keys n positions further on,
-    bias[n,H+h] for keys n positions back.
+    With `reach`, to keys at most so many positions away.
     """
-    q, kv, positions, *bias = inputs
+    q, kv, positions = inputs
     scores = ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"])
-    probabilities = ref.softmax_both(scores, positions, attrs.get("reach", 0), *bias)
+    probabilities = ref.softmax_both(scores, positions, attrs.get("reach", 0))
     return (ref.attention_values(probabilities, kv.values(attrs["layer"]), attrs["kv_heads"]),)
 
 

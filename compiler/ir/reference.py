@@ -118,13 +118,10 @@ def alibi(scores: Array, positions: Array, slopes: Array) -> Array:
     return np.asarray(scores - slopes.astype(np.float64)[:, None] * back[:, None, :])
 
 
-def softmax_both(scores: Array, positions: Array, reach: int = 0, bias: Array | None = None) -> Array:
-    """Softmax over all keys, or those at most `reach` positions away. bias [T, 2H]: by distance forward, then back."""
-    heads, distance = scores.shape[1], np.arange(scores.shape[-1])[None, :] - positions[:, None]
+def softmax_both(scores: Array, positions: Array, reach: int = 0) -> Array:
+    """Softmax over all keys, or those at most `reach` positions away."""
+    distance = np.arange(scores.shape[-1])[None, :] - positions[:, None]
     wide = scores.astype(np.float64)
-    if bias is not None:
-        by_head = np.where(distance[..., None] >= 0, bias[np.abs(distance), :heads], bias[np.abs(distance), heads:])
-        wide = wide + by_head.transpose(0, 2, 1)
     wide = np.where((np.abs(distance) > reach)[:, None, :], -np.inf, wide) if reach else wide
     power = np.exp(wide - wide.max(-1, keepdims=True))
     return np.asarray(power / power.sum(-1, keepdims=True), np.float32)

@@ -1,7 +1,5 @@
 #include "ops_encoder.h"
 
-#include <math.h>
-
 #define PIECE_TOKENS 16 /* tokens of one piece of attention work */
 
 static int32_t pieces_of(const llmc_step *s) {
@@ -11,7 +9,7 @@ static int32_t pieces_of(const llmc_step *s) {
 }
 
 void llmc_op_attention_both(llmc_worker *w, const llmc_step *s, llmc_attention_both_fn *const fns[2], int32_t tile, const float *q,
-                            const float *bias, float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, int32_t reach) {
+                            float *o, llmc_layer_cache c, int32_t ldq, int32_t ldo, float scale, int32_t reach) {
   const llmc_step_cache *cache = &s->caches[c.group];
   const uint8_t *kv = cache->pool + c.layer_offset;
   llmc_range mine = {0, 0};
@@ -26,31 +24,12 @@ void llmc_op_attention_both(llmc_worker *w, const llmc_step *s, llmc_attention_b
         if (piece >= mine.hi && !llmc_claim(w, pieces, 1, &mine)) return;
         if (piece++ < mine.lo) continue;
         if (t < tiled)
-          fns[1](q, kv, pages, s->positions, bias, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, far, keys, s->n_tokens, h, h + 1, t,
+          fns[1](q, kv, pages, s->positions, NULL, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, far, keys, s->n_tokens, h, h + 1, t,
                  tiled);
         if (tiled < hi)
-          fns[0](q, kv, pages, s->positions, bias, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, far, keys, s->n_tokens, h, h + 1, tiled,
+          fns[0](q, kv, pages, s->positions, NULL, o, c.kv_heads, ldq, ldo, c.page_bytes, scale, far, keys, s->n_tokens, h, h + 1, tiled,
                  hi);
       }
     }
-  }
-}
-
-/* Where a distance from query to key falls. Raffel et al., arXiv:1910.10683, as transformers computes it, in single precision. */
-static int32_t bucket(int32_t distance, int32_t buckets, int32_t longest) {
-  int32_t half = buckets / 2, exact = half / 2, first = distance > 0 ? half : 0;
-  if (distance < 0) distance = -distance;
-  if (distance < exact) return first + distance;
-  float share = logf((float)distance / (float)exact) / (float)log((double)longest / (double)exact);
-  int32_t number = exact + (int32_t)(share * (float)(half - exact));
-  return first + (number < half ? number : half - 1);
-}
-
-void llmc_op_relative_bias(const llmc_worker *w, const float *table, float *out, int32_t heads, int32_t buckets, int32_t longest,
-                           int32_t tokens) {
-  llmc_range r = llmc_share(w, 2 * tokens - 1);
-  for (int32_t n = r.lo; n < r.hi; n++) {
-    const float *row = table + (int64_t)bucket(n - (tokens - 1), buckets, longest) * heads;
-    for (int32_t h = 0; h < heads; h++) out[(int64_t)h * (2 * tokens - 1) + n] = row[h];
   }
 }
