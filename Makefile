@@ -26,7 +26,7 @@ $(PY):
 	touch $@
 
 .venv/.dev: pyproject.toml | $(PY)
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cuda,test,check]'
 	touch $@ .venv/.user
 
 demo: .venv/.user

@@ -37,7 +37,7 @@ def build_objects(specs: Iterable[KernelSpec], isa: Isa) -> list[Path]:
     jobs = [(spec, level, folder / f"{spec.symbol}-{level.name}-{cache_key(spec, level)[:32]}.o") for spec, level in served]
     missing = {job[2]: job for job in jobs if not job[2].exists()}
     if missing:
-        _make_folder(folder)
+        make_folder(folder)
         _build([*missing.values()])
     return [path for _, _, path in jobs]
 
@@ -45,13 +45,13 @@ def build_objects(specs: Iterable[KernelSpec], isa: Isa) -> list[Path]:
 def cache_key(spec: KernelSpec, isa: Isa) -> str:
     """SHA-256, hexadecimal, of everything an object depends on."""
     digest = hashlib.sha256()
-    for text in (_tvm_version(), repr(isa), repr(spec), *_sources(type(spec).__module__)):
+    for text in (tvm_version(), repr(isa), repr(spec), *sources(type(spec).__module__)):
         digest.update(hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()
 
 
 @cache
-def _tvm_version() -> str:
+def tvm_version() -> str:
     try:
         return f"{version('apache-tvm')} {version('apache-tvm-ffi')}"
     except PackageNotFoundError as error:
@@ -59,7 +59,7 @@ def _tvm_version() -> str:
 
 
 @cache
-def _sources(module: str) -> tuple[str, ...]:
+def sources(module: str) -> tuple[str, ...]:
     """The source of `module`, of the builder, and of every llmc module they import, directly or not, ordered by name."""
     found: dict[str, str] = {}
     waiting = [module, "llmc.codegen.build_worker"]
@@ -94,7 +94,7 @@ def _imports(source: str) -> list[str]:
     return names
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

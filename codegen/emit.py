@@ -52,8 +52,11 @@ class EncoderFacts:
 POOLINGS = {"none": 1, "mean": 2, "cls": 3, "last": 4}
 
 
-def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
-    """The C text of a model: step function, kernel tables of every level (ascending), facts."""
+def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...], gpu: str = "") -> str:
+    """The C text of a model: step function, kernel tables of every level (ascending), facts.
+
+    gpu: the text of codegen/gpu/emit.py.
+    """
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         (files("llmc.templates") / "model.c.j2").read_text(encoding="utf-8")
     )
@@ -66,6 +69,7 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...]) -> str:
         levels=[_level(plan, isa) for isa in isas],
         constants=[(name, ", ".join(f"{x.hex()}f" for x in values)) for name, values in plan.constants.items()],
         statements=plan.statements,
+        gpu=gpu,
         step_bytes=plan.step_bytes,
         syncs=plan.syncs,
         labels=[_string(label) for label in plan.labels],

@@ -9,8 +9,11 @@ from pathlib import Path
 from llmc.toolchain import Toolchain, runtime_include, runtime_sources
 
 
-def library(toolchain: Toolchain, plan: str, kernels: Sequence[Path], out: Path) -> None:
+def library(
+    toolchain: Toolchain, plan: str, kernels: Sequence[Path], out: Path, *, gpu: bool = False
+) -> None:
     """Compiles the plan with the runtime around it and links both with the kernels; exports llmc_api alone.
+    `gpu`: with the part of the runtime that drives GPUs.
 
     Raises ToolchainError with the compiler's words.
     """
@@ -18,7 +21,8 @@ def library(toolchain: Toolchain, plan: str, kernels: Sequence[Path], out: Path)
     with tempfile.TemporaryDirectory(prefix="llmc-plan-") as folder:
         source = Path(folder) / "model.c"
         source.write_text(plan, encoding="utf-8")
-        objects = toolchain.compile([source, *runtime_sources("artifact")], include=include)
+        sources = [source, *runtime_sources("artifact"), *(runtime_sources("gpu") if gpu else ())]
+        objects = toolchain.compile(sources, include=include)
     toolchain.link_shared([*objects, *kernels], out, exports=["llmc_api"])
 
 

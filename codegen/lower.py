@@ -164,7 +164,7 @@ class _Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.plan = Plan(place(graph), _cache(graph), States.of(graph), int(graph.attrs["arena"]))
+        self.plan = Plan(place(graph), cache_of(graph), States.of(graph), int(graph.attrs["arena"]))
         appends = [node for node in graph.nodes if node.op in PAGED]
         layers = dict.fromkeys(node.attrs["layer"] for node in appends)
         self.paged_layers = {layer: number for number, layer in enumerate(layers)}
@@ -288,7 +288,7 @@ class _Lowering:
         return f"(llmc_layer_state){{{group}, INT64_C({states.offset(node)}), INT64_C({states.slot_bytes})}}"
 
 
-def _cache(graph: Graph) -> Cache | None:
+def cache_of(graph: Graph) -> Cache | None:
     """All layers of this version that have keys and values share one paged group; they must agree on their geometry."""
     appends = [node for node in graph.nodes if node.op in PAGED]
     kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"], PAGED[n.op]) for n in appends}

@@ -74,11 +74,19 @@ def compile(
     return driver.compile(Path(source), Path(out), targets=wanted, progress=progress, **options)
 
 
-def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | None = None, context: int | None = None) -> Model:
+def load(
+    path: str | PathLike[str],
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    context: int | None = None,
+    device: str | None = None,
+) -> Model:
     """Opens an artifact: maps its weights, starts its threads.
 
     threads  None takes every processor this process may use
     isa      one of the artifact's instruction-set levels; None takes the best this machine runs
+    device   "cpu", "cuda", "cuda:1", "rocm"; None takes a GPU the artifact has code for, if one works, else the processor
     context  the longest sequence in tokens; None takes the model's own
 
     Raises MalformedFileError for no sound artifact, ToolchainError where the machine runs none of its levels, DeviceError.
@@ -87,7 +95,7 @@ def load(path: str | PathLike[str], *, threads: int | None = None, isa: str | No
 
     from llmc.runtime import binding
 
-    return binding.load(Path(path), threads=threads, isa=isa, context=context)
+    return binding.load(Path(path), threads=threads, isa=isa, context=context, device=device)
 
 
 def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Tokenizer:

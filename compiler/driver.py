@@ -7,6 +7,7 @@ Nothing is written until the checkpoint has been understood, and the artifact ap
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +23,17 @@ from llmc.codegen import link
 from llmc.codegen import weights as weights_file
 from llmc.codegen.build import build_objects
 from llmc.codegen.emit import EncoderFacts, Facts, emit
-from llmc.codegen.lower import Plan, lower
+from llmc.codegen.gpu import emit as gpu_emit
+from llmc.codegen.gpu.build import SUFFIX
+from llmc.codegen.gpu.build import build as build_gpu
+from llmc.codegen.gpu.emit import Code
+from llmc.codegen.gpu.lower import GpuPlan
+from llmc.codegen.gpu.lower import lower as lower_gpu
+from llmc.codegen.lower import NoKernelError, Plan, lower
 from llmc.codegen.requantize import Changes
-from llmc.errors import UsageError
+from llmc.errors import UnsupportedModelError, UsageError
 from llmc.frontend.load import Model, open_model, step_tokens
+from llmc.ir.graph import Graph
 from llmc.passes.pipeline import optimize
 from llmc.requantization import formats_for, report
 from llmc.target import Target
@@ -57,7 +65,7 @@ class CompileResult:
 
     @property
     def code_bytes(self) -> int:
-        return sum(size for name, size in self.files.items() if name.endswith(".so"))
+        return sum(size for name, size in self.files.items() if name.endswith((".so", ".cubin", ".hsaco")))
 
 
 def compile(
@@ -89,15 +97,25 @@ def compile(
     with clock.phase("reading"):
         model = open_model(source, pre=pre, arch=arch)
     with clock.phase("optimizing"):
-        plan = lower(optimize(model.graph, activations, kv or KV_DTYPE[activations], formats))
+        kv = kv or KV_DTYPE[activations]
+        plan = lower(optimize(model.graph, activations, kv, formats))
+        gpu_plan = _gpu_plan(optimize(model.graph, "f32", kv, formats), plan) if wanted.devices else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         folder = Path(beside) / out.name
         folder.mkdir()
-        lost = _Build(model, plan, wanted, Toolchain.find(cc), folder, clock).run(activations, weights)
+        lost = _Build(model, plan, gpu_plan, wanted, Toolchain.find(cc), folder, clock).run(activations, weights)
         artifact.publish(folder, out)
     files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
     return CompileResult(out, wanted.name, files, len(plan.specs), plan.calls, plan.arena, lost, clock.seconds)
+
+
+def _gpu_plan(graph: Graph, plan: Plan) -> GpuPlan:
+    """Raises UnsupportedModelError for what has no GPU kernels yet."""
+    try:
+        return lower_gpu(graph, plan.weights)
+    except NoKernelError as error:
+        raise UnsupportedModelError(f"this model cannot be compiled for a GPU: {error}", hint="--target cpu") from error
 
 
 class _Clock:
@@ -122,6 +140,7 @@ class _Build:
 
     model: Model
     plan: Plan
+    gpu_plan: GpuPlan | None
     target: Target
     toolchain: Toolchain
     folder: Path
@@ -136,11 +155,12 @@ class _Build:
             kernels = pool.submit(self._kernels)
             weights_sha, changes = self._weights(identity)
             objects = kernels.result()
+        gpu = self._gpu()
         tokenizer = artifact.write_vocabulary(self.folder, self.model.tokenizer)
         facts = self._facts(File(artifact.WEIGHTS_NAME, self.plan.weights.size, identity), tokenizer)
         with self.clock.phase("linking"):
-            plan = emit(self.plan, facts, self.target.isas)
-            link.library(self.toolchain, plan, objects, self.folder / artifact.PLATFORM_LIBRARY)
+            plan = emit(self.plan, facts, self.target.isas, gpu)
+            link.library(self.toolchain, plan, objects, self.folder / artifact.PLATFORM_LIBRARY, gpu=bool(gpu))
             link.program(self.toolchain, self.folder / artifact.PROGRAM_NAME)
         for name in (artifact.PLATFORM_LIBRARY, artifact.PROGRAM_NAME):
             artifact.make_executable(self.folder / name)
@@ -154,6 +174,18 @@ class _Build:
         with self.clock.phase("building kernels"):
             objects = [path for isa in self.target.isas for path in build_objects(self.plan.specs, isa)]
             return [*dict.fromkeys(objects)]  # levels share some
+
+    def _gpu(self) -> str:
+        """Builds and writes the machine code for every device; the C text that launches it."""
+        if self.gpu_plan is None:
+            return ""
+        with self.clock.phase("building GPU code"):
+            built = build_gpu(self.gpu_plan.specs, self.target.devices)
+        codes = [Code(device, f"{device.kind}-{device.arch}.{SUFFIX[device.kind]}", path.stat().st_size)
+                 for device, path in zip(self.target.devices, built, strict=True)]  # fmt: skip
+        for code, path in zip(codes, built, strict=True):
+            shutil.copyfile(path, self.folder / code.file)
+        return gpu_emit.emit(self.gpu_plan, codes, step_tokens(self.model.architecture, self.model.config))
 
     def _weights(self, identity: bytes) -> tuple[str, Changes]:
         file, checkpoint = self.plan.weights, self.model.checkpoint

@@ -133,7 +133,8 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     lines.append(f"{result['weights']:,} weights, {_size(result['bytes'])}, {result['bits_per_weight']} bits per weight")
     lines += [f"  {f['format']:<8} {f['tensors']:>5} tensors  {_size(f['bytes']):>10}" for f in result["formats"]]
     if result["kind"] == "artifact":
-        lines.append(f"compiled for {', '.join(result['isas'])}; {result['activations']} activations")
+        compiled_for = ", ".join([*result["isas"], *result.get("devices", ())])
+        lines.append(f"compiled for {compiled_for}; {result['activations']} activations")
         if lost := result.get("requantized"):
             lines.append(f"weights stored as {lost['weights']}: relative error {lost['relative_error']:.3g}")
         lines += [f"keys and values in {g['dtype']}: error {g['error']}" for g in result["cache"] if "error" in g]

@@ -48,6 +48,7 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
         "config": {**asdict(model.config), "vocab": model.vocab},
         "target": target.name,
         "isas": [isa.name for isa in target.isas],
+        "devices": [device.name for device in target.devices],
         "activations": activations,
         "layout": LAYOUT,
         "step_tokens": step_tokens(model.architecture, model.config),

@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from llmc import gpu
 from llmc.errors import ToolchainError, UsageError
-
-GPU_LATER = "compile for a CPU now: --target cpu"
+from llmc.gpu import Device
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,23 @@ ISAS: dict[str, Isa] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A resolved target: `name` as it is recorded in the manifest, `isas` ascending and never empty."""
+    """A resolved target: `name` as it is recorded in the manifest, `isas` ascending, `devices` in the order of gpu.DEVICES.
+
+    One of both may be empty."""
 
     name: str
     isas: tuple[Isa, ...]
+    devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
         order = [*ISAS.values()]
-        assert self.isas and [*self.isas] == sorted(set(self.isas), key=order.index), self
+        assert self.isas or self.devices, self
+        assert [*self.isas] == sorted(set(self.isas), key=order.index), self
 
 
 def names() -> list[str]:
     """Every target name `parse` accepts, as `llmc targets` lists them."""
-    return ["cpu", "cpu:native", *(f"cpu:{isa}" for isa in ISAS)]
+    return ["cpu", "cpu:native", *(f"cpu:{isa}" for isa in ISAS), "cuda", "rocm", *gpu.DEVICES]
 
 
 def listing() -> dict[str, Any]:
@@ -100,6 +104,9 @@ def listing() -> dict[str, Any]:
     for isa in ISAS.values():
         here = "runs here" if have.issuperset(isa.flags) else "does not run here"
         about[f"cpu:{isa.name}"] = f"{isa.lanes} lanes of f32, code for {isa.mcpu}; {here}"
+    for kind in ("cuda", "rocm"):
+        about[kind] = f"every {kind} architecture below, one file of machine code each; no GPU is needed to compile"
+    about.update((device.name, f"code for {device.arch}, launched through the driver alone") for device in gpu.DEVICES.values())
     runs = [isa.name for isa in ISAS.values() if have.issuperset(isa.flags)]
     return {"targets": [{"name": name, "about": about[name]} for name in names()], "runs_here": runs}
 
@@ -107,11 +114,11 @@ def listing() -> dict[str, Any]:
 def parse(name: str, flags: Iterable[str] | None = None) -> Target:
     """The target called `name`. `flags` are the processor's features for cpu:native; None reads this machine's.
 
-    Raises UsageError for an unknown name, ToolchainError for one that comes with a later version.
+    Raises UsageError for an unknown name, ToolchainError for a GPU too old for llmc.
     """
     kind, _, detail = name.partition(":")
     if kind in ("cuda", "rocm"):
-        raise _gpu_error(kind, detail)
+        return _union((), gpu.parse(name))
     if name == "cpu":
         return _union(ISAS)
     if name == "cpu:native":
@@ -126,14 +133,17 @@ def parse_all(targets: Sequence[str], flags: Iterable[str] | None = None) -> Tar
     """The union of several targets, for an artifact that is to hold chosen levels only. Raises as `parse`."""
     if not targets:
         raise UsageError("no target given", hint="known targets: " + ", ".join(names()))
-    return _union([isa.name for name in targets for isa in parse(name, flags).isas])
+    found = [parse(name, flags) for name in targets]
+    return _union([isa.name for one in found for isa in one.isas], [device for one in found for device in one.devices])
 
 
-def _union(levels: Iterable[str]) -> Target:
-    """The levels called so, each once and ascending; all of them are `cpu`."""
-    wanted = set(levels)
+def _union(levels: Iterable[str], devices: Iterable[Device] = ()) -> Target:
+    """The levels called so and the devices, each once and in the tables' order. All levels are `cpu`, all of a kind `cuda`."""
+    wanted, given = set(levels), set(devices)
     isas = tuple(isa for isa in ISAS.values() if isa.name in wanted)
-    return Target("cpu" if len(isas) == len(ISAS) else "cpu:" + "+".join(isa.name for isa in isas), isas)
+    chosen = tuple(device for device in gpu.DEVICES.values() if device in given)
+    names = [] if not isas else ["cpu"] if len(isas) == len(ISAS) else ["cpu:" + "+".join(isa.name for isa in isas)]
+    return Target(" ".join(names + gpu.target_names(chosen)), isas, chosen)
 
 
 def native(flags: Iterable[str] | None = None) -> Isa:
@@ -162,15 +172,3 @@ def _tiles_permitted() -> bool:
     arch_prctl, req_xcomp_perm, xtiledata = 158, 0x1023, 18
     return bool(ctypes.CDLL(None).syscall(arch_prctl, req_xcomp_perm, xtiledata) == 0)
 
-
-def _gpu_error(kind: str, arch: str) -> ToolchainError | UsageError:
-    """Why a GPU target is refused today; the architectures that can never come are refused as what they are."""
-    rule = {"cuda": r"sm_(\d+)a?", "rocm": r"gfx[0-9a-f]+"}[kind]
-    found = re.fullmatch(rule, arch)
-    if arch and not found:
-        form = {"cuda": "cuda:sm_80", "rocm": "rocm:gfx1100"}[kind]
-        return UsageError(f"unknown target '{kind}:{arch}'", hint=f"{kind} architectures are written like {form}")
-    if kind == "cuda" and found and int(found[1]) < 80:
-        return ToolchainError(f"target cuda:{arch}: CUDA code is for sm_80 and later", hint=GPU_LATER)
-    which = {"cuda": "sm_80, sm_86, sm_89, sm_90a, sm_100, sm_120", "rocm": "gfx90a, gfx942, gfx1100"}[kind]
-    return ToolchainError(f"target {kind}{':' + arch if arch else ''} comes with a later version ({which})", hint=GPU_LATER)

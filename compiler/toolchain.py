@@ -35,6 +35,7 @@ MESSAGE_LINES = 12
 # Sources in runtime/src that do not belong into an artifact's library, and what the two other products are made of.
 _OUTSIDE = ("forward.c", "library.c", "loader.c", "main.c", "options.c", "report.c")
 _PROGRAM = ("file.c", "forward.c", "loader.c", "main.c", "options.c", "report.c", "status.c")
+_GPU = ("device_cuda.c", "device_hip.c", "gpu.c", "gpu_session.c")
 _LOADER = ("file.c", "forward.c", "library.c", "loader.c", "memory.c", "status.c", "vocabulary.c", "tokenizer*.c",
            "pretokenize.c", "utf8.c")  # fmt: skip
 
@@ -141,12 +142,12 @@ def runtime_include() -> list[Path]:
     return [runtime / "include", runtime / "src"]
 
 
-def runtime_sources(product: Literal["artifact", "program", "loader"]) -> list[Path]:
-    """C sources of an artifact's library (without its plan), of its program `run`, and of libllmc."""
+def runtime_sources(product: Literal["artifact", "gpu", "program", "loader"]) -> list[Path]:
+    """C sources of an artifact's library (without its plan), of its part for GPUs, of its program `run`, and of libllmc."""
     folder = Path(str(files("llmc.runtime"))) / "src"
     if product == "artifact":
-        return sorted(f for f in folder.glob("*.c") if f.name not in _OUTSIDE)
-    patterns = _PROGRAM if product == "program" else _LOADER
+        return sorted(f for f in folder.glob("*.c") if f.name not in (*_OUTSIDE, *_GPU))
+    patterns = {"gpu": _GPU, "program": _PROGRAM, "loader": _LOADER}[product]
     return sorted(f for pattern in patterns for f in folder.glob(pattern))
 
 

@@ -34,6 +34,7 @@ class Info:
 
     name: str
     isa: str
+    device: str
     vocab: int
     hidden: int
     layers: int
@@ -54,13 +55,21 @@ class Info:
 class Model:
     """A compiled model with a session of its own for logits() and generate(). Close it, or use it in a with block."""
 
-    def __init__(self, path: Path, *, threads: int | None = None, isa: str | None = None, context: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        context: int | None = None,
+        device: str | None = None,
+    ) -> None:
         self._handle: int | None = None
         self._session: Session | None = None
         if not path.is_dir():
             raise UsageError(f"{path} is not a compiled model: there is no such directory")
         error, handle = t.Error(), c.c_void_p()
-        options = t.ModelOptions(isa=isa.encode() if isa else None)
+        options = t.ModelOptions(isa=isa.encode() if isa else None, device=device.encode() if device else None)
         check(library().llmc_model_open(os.fsencode(path), options, error, handle), error.text)
         self._handle = handle.value or 0
         self.path = path
@@ -80,7 +89,7 @@ class Model:
         info = t.ModelInfo()
         check(library().llmc_model_get_info(self._open_handle, info), "the model gives no facts")
         values: dict[str, Any] = {name: getattr(info, name) for name, *_ in t.ModelInfo._fields_ if name != "struct_size"}
-        texts = {name: values[name].decode(errors="replace") for name in ("name", "isa")}
+        texts = {name: values[name].decode(errors="replace") for name in ("name", "isa", "device")}
         flags = {name: bool(values[name]) for name in ("encoder", "normalize")}
         return Info(**{**values, **texts, **flags, "pooling": t.Pooling(info.pooling).name.lower()})
 
@@ -241,15 +250,21 @@ def _positive(name: str, value: int | None) -> int | None:
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int | None = None, isa: str | None = None, context: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    context: int | None = None,
+    device: str | None = None,
 ) -> Model:
     """Opens a compiled model: maps its weights, starts its threads.
 
     threads  None takes every processor this process may use
     isa      one of the artifact's instruction-set levels; None takes the best this machine runs
+    device   "cpu", "cuda", "cuda:1", "rocm"; None takes a GPU the artifact has code for, if one works, else the processor
     context  the longest sequence in tokens; None takes the model's own
 
     Raises MalformedFileError for no sound artifact, ToolchainError where the machine runs none of its levels, UsageError and
     DeviceError.
     """
-    return Model(Path(path), threads=threads, isa=isa, context=context)
+    return Model(Path(path), threads=threads, isa=isa, context=context, device=device)

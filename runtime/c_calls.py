@@ -27,7 +27,7 @@ class CancelledError(DeviceError):
 ERRORS: dict[int, type[LlmcError]] = {
     Status.ARG: UsageError, Status.IO: MalformedFileError, Status.FORMAT: MalformedFileError, Status.NOMEM: DeviceError,
     Status.CPU: ToolchainError, Status.FULL: DeviceError, Status.CONTEXT: UsageError, Status.CANCELLED: CancelledError,
-    Status.SPACE: LlmcError,
+    Status.SPACE: LlmcError, Status.DEVICE: DeviceError,
 }  # fmt: skip
 
 

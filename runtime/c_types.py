@@ -20,6 +20,7 @@ class Status(IntEnum):
     CONTEXT = 7
     CANCELLED = 8
     SPACE = 9
+    DEVICE = 10
 
 
 class Reason(IntEnum):
@@ -58,7 +59,7 @@ class Sized(c.Structure):
 
 
 class ModelOptions(Sized):
-    _fields_ = [("struct_size", c.c_size_t), ("allocator", c.c_void_p), ("isa", c.c_char_p)]
+    _fields_ = [("struct_size", c.c_size_t), ("allocator", c.c_void_p), ("isa", c.c_char_p), ("device", c.c_char_p)]
 
 
 class ModelInfo(Sized):
@@ -69,7 +70,7 @@ class ModelInfo(Sized):
         ("page_bytes", c.c_uint64), ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
         ("state_bytes", c.c_uint64),
         ("row_floats", c.c_int32), ("encoder", c.c_int32), ("pooling", c.c_int32), ("normalize", c.c_int32),
-        ("segments", c.c_int32),
+        ("segments", c.c_int32), ("device", c.c_char_p),
     ]  # fmt: skip
 
 

@@ -13,14 +13,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"compiler": "llmc", "frontend": "llmc.frontend", "passes": "llmc.passes", "codegen": "llmc.codegen",
            "runtime": "llmc.runtime", "templates": "llmc.templates"}  # fmt: skip
-BOTTOM = {"llmc.ir", "llmc.errors", "llmc.debug", "llmc.target", "llmc.toolchain", "llmc.artifact", "llmc.version"}
+BOTTOM = {"llmc.ir", "llmc.errors", "llmc.debug", "llmc.gpu", "llmc.target", "llmc.toolchain", "llmc.artifact", "llmc.version"}
 # What each part may import of llmc, besides itself. The top (driver, command line and what serves it) may import everything.
 MAY = {
     "llmc.ir": {"llmc.errors"},
     "llmc.errors": set(),
     "llmc.version": set(),
     "llmc.debug": {"llmc.errors"},
-    "llmc.target": {"llmc.errors"},
+    "llmc.gpu": {"llmc.errors"},
+    "llmc.target": {"llmc.errors", "llmc.gpu"},
     "llmc.toolchain": {"llmc.errors", "llmc.debug"},
     "llmc.artifact": {"llmc.errors", "llmc.debug", "llmc.target", "llmc.ir", "llmc.version"},
     "llmc.frontend": BOTTOM,

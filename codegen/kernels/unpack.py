@@ -29,6 +29,7 @@ from llmc.codegen.tir import (
     shifted_right,
     splat,
 )
+from llmc.codegen.tir_table import looked_up
 from llmc.ir.quant import FACTOR_BYTES, BlockFormat, E4m3, IntCodes, Trits, Ue4m3
 from llmc.ir.tiles import DOT_BYTES, DOTS, ROWS, Plane, Planes, TileLayout
 from llmc.target import Isa
@@ -105,6 +106,10 @@ class Rows:
             at = self._plane(unit, plane) + i64(divided(i, plane.per)) * i64(DOT_BYTES)
             parts.append(_run(bits(self._bytes(at), "int32"), plane, i, every_byte=True))
         return let(_join(parts))
+
+    def looked_up(self, index: Expr) -> Expr:
+        """Words of the format's grid, i32 lanes."""
+        return looked_up(index)
 
     def _plane(self, unit: Expr, plane: Plane) -> Expr:
         return self.start + i64(self.layout.codes_at + plane.offset) + i64(unit) * i64(self.layout.codes.nbytes)

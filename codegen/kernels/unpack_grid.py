@@ -10,7 +10,7 @@ import numpy as np
 
 from llmc.codegen import tir
 from llmc.codegen.tir import Expr, bits, const, either, i32, let, masked, shape, shifted, shifted_right
-from llmc.codegen.tir_table import looked_up, table
+from llmc.codegen.tir_table import table
 from llmc.ir.grid import Grid, Shift, Signs
 from llmc.ir.quant import BlockFormat, Format
 from llmc.ir.tiles import DOTS
@@ -48,9 +48,9 @@ def _chosen(grid: Grid, rows: "Rows", unit: Expr, i: Expr) -> Expr:
     halves = grid.width // 4
     code = rows.codes(rows.layout.codes, rows.layout.codes_at, unit * (DOTS // halves) + divided(i, halves))
     if halves == 1:
-        return looked_up(code)
+        return rows.looked_up(code)
     half = i % 2 if isinstance(i, int) else masked(i, 1)
-    return looked_up(shifted(code, 1) + tir.splat(half, rows.lanes))
+    return rows.looked_up(shifted(code, 1) + tir.splat(half, rows.lanes))
 
 
 def _signed(levels: Expr, code: Expr, signs: Signs, i: Expr) -> Expr:

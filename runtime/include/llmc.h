@@ -47,7 +47,8 @@ typedef enum llmc_status {
   LLMC_ERR_FULL = 6, /* all sequences or all cache pages of the session are in use */
   LLMC_ERR_CONTEXT = 7, /* a sequence would grow beyond the session's context */
   LLMC_ERR_CANCELLED = 8, /* llmc_session_cancel() was called */
-  LLMC_ERR_SPACE = 9 /* the caller's buffer is too small; the needed size has been stored */
+  LLMC_ERR_SPACE = 9, /* the caller's buffer is too small; the needed size has been stored */
+  LLMC_ERR_DEVICE = 10 /* no such GPU, no code for it, too little memory on it, or it failed */
 } llmc_status;
 
 /* One word for a status, for logs. Never NULL, also for a number that is no status. */
@@ -78,6 +79,8 @@ typedef struct llmc_model_options {
   size_t struct_size;
   const llmc_allocator *allocator; /* copied; NULL: malloc and free. Sessions of the model use it too */
   const char *isa; /* use this level of the artifact ("avx2"), which the processor must have; NULL: the best one it has */
+  const char *device; /* where to compute: "cpu", "cuda", "cuda:1", "rocm"; "gpu" is the first GPU that works. NULL: a GPU if the
+                      ** artifact has code for one and it works, otherwise the processor; llmc_model_info says which it became */
 } llmc_model_options;
 
 /* Opens a compiled model directory: checks that every file it lists is there in its full size, loads the code for this platform and
@@ -112,6 +115,7 @@ typedef struct llmc_model_info {
   int32_t pooling; /* llmc_pooling of an encoder */
   int32_t normalize; /* not 0: its pooled embeddings have length 1 */
   int32_t segments; /* it tells apart */
+  const char *device; /* "cpu", or the GPU code in use: "cuda:sm_90a"; lives as long as the model */
 } llmc_model_info;
 
 llmc_status llmc_model_get_info(const llmc_model *model, llmc_model_info *info);

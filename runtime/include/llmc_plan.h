@@ -201,6 +201,7 @@ typedef struct llmc_plan {
   int32_t pooling; /* llmc_pooling of an encoder, unless asked otherwise */
   int32_t segments; /* an encoder tells apart; 0 or more */
   void (*step)(const llmc_step *step, llmc_worker *worker); /* called by all workers at once; returns when this worker is done */
+  const struct llmc_gpu_plan *gpu; /* llmc_gpu_plan.h; NULL: compiled for processors alone. Then n_isas is at least 1 */
 } llmc_plan;
 
 extern const llmc_plan llmc_model_plan; /* defined by the generated file */

@@ -86,7 +86,7 @@ static llmc_status tokenize(program *p) {
 
 static llmc_status open_all(program *p) {
   char folder[PATH_BYTES];
-  llmc_model_options model = {.struct_size = sizeof model, .isa = p->options.isa};
+  llmc_model_options model = {.struct_size = sizeof model, .isa = p->options.isa, .device = p->options.device};
   llmc_session_options session = {.struct_size = sizeof session,
                                   .context = p->options.context,
                                   .threads = p->options.threads,
@@ -172,14 +172,14 @@ static double rate(size_t tokens, uint64_t ns) { return ns ? (double)tokens * 1e
 static void print_document(const program *p) {
   static const char *const reasons[] = {"running", "end_of_text", "stop_text", "max_tokens", "context_full", "caller"};
   const llmc_timings *t = &p->timings;
-  llmc_model_info info = {.struct_size = sizeof info, .name = "", .isa = ""};
+  llmc_model_info info = {.struct_size = sizeof info, .name = "", .isa = "", .device = ""};
   llmc_model_get_info(p->model, &info);
   printf("{\"text\": ");
   print_string(p->text.data ? p->text.data : "", p->text.size);
   printf(", \"reason\": \"%s\", \"prompt_tokens\": %zu, \"tokens\": %zu, \"model\": ", reasons[p->reason], t->prompt_tokens, t->tokens);
   print_string(info.name, strlen(info.name));
-  printf(", \"isa\": \"%s\", \"timings\": {\"open_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f, \"first_token_ms\": %.3f, ",
-         info.isa, llmc_report_open_ms(&p->report), (double)t->prompt_ns * 1e-6, (double)t->decode_ns * 1e-6,
+  printf(", \"isa\": \"%s\", \"device\": \"%s\", \"timings\": {\"open_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f, \"first_token_ms\": %.3f, ",
+         info.isa, info.device, llmc_report_open_ms(&p->report), (double)t->prompt_ns * 1e-6, (double)t->decode_ns * 1e-6,
          llmc_report_first_token_ms(&p->report));
   printf("\"prompt_tokens_per_second\": %.2f, \"decode_tokens_per_second\": %.2f", rate(t->prompt_tokens, t->prompt_ns),
          rate(t->tokens ? t->tokens - 1 : 0, t->decode_ns));
@@ -196,7 +196,7 @@ static int report(const program *p, llmc_status status, const char *hint) {
                [LLMC_ERR_FORMAT] = {"malformed_file", EXIT_MALFORMED}, [LLMC_ERR_NOMEM] = {"device", EXIT_DEVICE},
                [LLMC_ERR_CPU] = {"toolchain", EXIT_TARGET},  [LLMC_ERR_FULL] = {"usage", EXIT_USAGE},
                [LLMC_ERR_CONTEXT] = {"usage", EXIT_USAGE},   [LLMC_ERR_CANCELLED] = {"internal", EXIT_FAILURE},
-               [LLMC_ERR_SPACE] = {"internal", EXIT_FAILURE}};
+               [LLMC_ERR_SPACE] = {"internal", EXIT_FAILURE}, [LLMC_ERR_DEVICE] = {"device", EXIT_DEVICE}};
   if (p->options.json) {
     printf("{\"error\": {\"kind\": \"%s\", \"message\": ", kinds[status].kind);
     print_string(p->error.text, strlen(p->error.text));

@@ -14,6 +14,7 @@ static llmc_status check_plan(const llmc_plan *plan, llmc_error *error) {
 
 static llmc_status choose_isa(llmc_model *model, const char *name, llmc_error *error) {
   uint32_t features = llmc_cpu_features();
+  if (!model->plan->n_isas) return llmc_fail(error, LLMC_ERR_CPU, "the artifact holds code for GPUs alone");
   model->isa = llmc_cpu_choose(model->plan, name, features);
   if (model->isa) return LLMC_OK;
   if (name) return llmc_fail(error, LLMC_ERR_CPU, "isa \"%.40s\": not in this artifact, or not on this processor", name);
@@ -32,7 +33,24 @@ static llmc_status open_files(llmc_model *model, const char *dir, llmc_error *er
                              model->tokenizer.size - sizeof(llmc_file_header), error, &model->vocabulary);
 }
 
+static llmc_status open_gpu(llmc_model *model, const char *dir, const char *name, llmc_error *error) {
+  const llmc_gpu_plan *plan = model->plan->gpu;
+  if (!plan) return llmc_fail(error, LLMC_ERR_DEVICE, "device \"%.40s\": the artifact holds code for processors alone", name);
+  llmc_status status = plan->runtime->open(plan, dir, name, &model->weights, &model->allocator, &model->gpu, error);
+  if (!status) model->gpu_runtime = plan->runtime;
+  return status;
+}
+
+/* Where nothing is asked for, a GPU that does not work leaves the processor, if there is code for it. */
+static llmc_status choose_device(llmc_model *model, const char *dir, const llmc_model_options *o, llmc_error *error) {
+  const char *device = o->device ? o->device : o->isa || !model->plan->gpu ? "cpu" : NULL;
+  if (device && !strcmp(device, "cpu")) return choose_isa(model, o->isa, error);
+  llmc_status status = open_gpu(model, dir, device ? device : "gpu", error);
+  return status == LLMC_ERR_DEVICE && !device && model->plan->n_isas ? choose_isa(model, NULL, error) : status;
+}
+
 static void release(llmc_model *model) {
+  if (model->gpu) model->gpu_runtime->close(model->gpu);
   llmc_vocabulary_unmap(model->vocabulary);
   llmc_map_close(&model->tokenizer);
   llmc_map_close(&model->weights);
@@ -58,8 +76,8 @@ llmc_status llmc_rt_model_open(const char *path, const llmc_model_options *given
   model->head = (llmc_handle){&llmc_functions, NULL, LLMC_MAGIC_MODEL};
   model->allocator = allocator;
   model->plan = &llmc_model_plan;
-  status = choose_isa(model, options.isa, error);
-  if (!status) status = open_files(model, path, error);
+  status = open_files(model, path, error);
+  if (!status) status = choose_device(model, path, &options, error);
   if (status) {
     release(model);
     return status;
@@ -77,15 +95,16 @@ llmc_status llmc_rt_model_close(llmc_model *model) {
 llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *info) {
   const llmc_plan *plan = model->plan;
   llmc_model_info ours = {.name = plan->model_name,
-                          .isa = model->isa->name,
+                          .isa = model->isa ? model->isa->name : "",
+                          .device = model->gpu ? model->gpu_runtime->name(model->gpu) : "cpu",
                           .vocab = plan->vocab,
                           .hidden = plan->hidden,
                           .layers = plan->layers,
                           .context = plan->context,
-                          .max_step_tokens = plan->max_step_tokens,
+                          .max_step_tokens = llmc_model_step_tokens(model),
                           .page_tokens = LLMC_PAGE_TOKENS,
                           .weights_bytes = plan->weights.size,
-                          .arena_bytes = plan->arena_bytes,
+                          .arena_bytes = model->gpu ? plan->gpu->arena_bytes : plan->arena_bytes,
                           .row_floats = plan->row_floats,
                           .encoder = plan->encoder,
                           .pooling = plan->pooling,

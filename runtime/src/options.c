@@ -25,6 +25,7 @@ const char llmc_usage[] =
     "      --context N             longest sequence in tokens (default: what the model was trained for)\n"
     "  -t, --threads N             default: the cores this process may use\n"
     "      --isa NAME              use this instruction-set level of the artifact\n"
+    "      --device NAME           cpu, cuda, cuda:1 or rocm; default: a GPU the artifact has code for, else the processor\n"
     "      --no-special            do not add the tokens the model expects around a text\n"
     "      --parse-special         control tokens spelled in the prompt are control tokens\n"
     "      --show-special          print control tokens\n"
@@ -56,6 +57,7 @@ static const option options[] = {{"prompt", 'p', TEXT, AT(prompt)},
                                  {"context", 0, NUMBER, AT(context)},
                                  {"threads", 't', NUMBER, AT(threads)},
                                  {"isa", 0, TEXT, AT(isa)},
+                                 {"device", 0, TEXT, AT(device)},
                                  {"no-special", 0, FLAG, AT(no_special)},
                                  {"parse-special", 0, FLAG, AT(parse_special)},
                                  {"show-special", 0, FLAG, AT(show_special)},

@@ -12,6 +12,7 @@ typedef struct llmc_options {
   const char *prompt; /* -p, or NULL */
   const char *file; /* -f: a file to read the prompt from, "-" for standard input; or NULL */
   const char *isa; /* NULL: the best */
+  const char *device; /* NULL: a GPU if there is code for it, else the processor */
   const char *stop[LLMC_MAX_STOP_OPTIONS];
   size_t n_stop;
   int32_t max_tokens, threads, context; /* 0: until the end, all cores, the trained context */

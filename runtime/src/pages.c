@@ -16,39 +16,52 @@ void llmc_pages_close(llmc_pages *pages) {
   *pages = (llmc_pages){0};
 }
 
+void llmc_pages_on_gpu(llmc_pages *pages, const llmc_gpu_runtime *runtime, llmc_gpu_session *session, int32_t group) {
+  pages->gpu_runtime = runtime;
+  pages->gpu = session;
+  pages->group = group;
+}
+
+/* The larger pool, with what the old one held. */
+static llmc_status grow_pool(llmc_pages *pages, int64_t capacity, llmc_error *error) {
+  if (pages->gpu)
+    return pages->gpu_runtime->reserve(pages->gpu, pages->group, pages->page_bytes, pages->n_fresh, capacity, error);
+  uint8_t *pool = llmc_alloc(&pages->allocator, (size_t)capacity, pages->page_bytes, POOL_ALIGN);
+  if (!pool) return LLMC_ERR_NOMEM;
+  if (pages->pool) memcpy(pool, pages->pool, (size_t)pages->n_fresh * pages->page_bytes);
+  llmc_free(&pages->allocator, pages->pool);
+  pages->pool = pool;
+  return LLMC_OK;
+}
+
 /* Doubling keeps the copying cheap. Memory that no page was handed out from is never touched, so it costs no resident memory. */
-static llmc_status grow(llmc_pages *pages, int64_t needed) {
+static llmc_status grow(llmc_pages *pages, int64_t needed, llmc_error *error) {
   int64_t capacity = pages->capacity ? 2 * (int64_t)pages->capacity : FIRST_CAPACITY;
   if (capacity < needed) capacity = needed;
   if (capacity > pages->limit) capacity = pages->limit;
-  uint8_t *pool = llmc_alloc(&pages->allocator, (size_t)capacity, pages->page_bytes, POOL_ALIGN);
   int32_t *list = llmc_alloc(&pages->allocator, (size_t)capacity, sizeof *list, sizeof(void *));
-  if (!pool || !list) {
-    llmc_free(&pages->allocator, pool);
+  llmc_status status = list ? grow_pool(pages, capacity, error) : LLMC_ERR_NOMEM;
+  if (status) {
     llmc_free(&pages->allocator, list);
-    return LLMC_ERR_NOMEM;
+    return status;
   }
-  if (pages->pool) {
-    memcpy(pool, pages->pool, (size_t)pages->n_fresh * pages->page_bytes);
-    memcpy(list, pages->free_list, (size_t)pages->n_free * sizeof *list);
-  }
-  llmc_free(&pages->allocator, pages->pool);
+  if (pages->free_list) memcpy(list, pages->free_list, (size_t)pages->n_free * sizeof *list);
   llmc_free(&pages->allocator, pages->free_list);
-  pages->pool = pool;
   pages->free_list = list;
   pages->capacity = (int32_t)capacity;
   return LLMC_OK;
 }
 
-llmc_status llmc_pages_reserve(llmc_pages *pages, int64_t n) {
+llmc_status llmc_pages_reserve(llmc_pages *pages, int64_t n, llmc_error *error) {
   int64_t needed = (int64_t)pages->n_fresh - pages->n_free + n;
   if (needed > pages->limit) return LLMC_ERR_FULL;
-  return needed > pages->capacity ? grow(pages, needed) : LLMC_OK;
+  return needed > pages->capacity ? grow(pages, needed, error) : LLMC_OK;
 }
 
 int32_t llmc_pages_take(llmc_pages *pages) {
   int32_t page = pages->n_free ? pages->free_list[--pages->n_free] : pages->n_fresh++;
-  memset(pages->pool + (uint64_t)page * pages->page_bytes, 0, pages->page_bytes);
+  if (pages->gpu) pages->gpu_runtime->zero_page(pages->gpu, pages->group, pages->page_bytes, page);
+  else memset(pages->pool + (uint64_t)page * pages->page_bytes, 0, pages->page_bytes);
   return page;
 }
 

@@ -36,8 +36,8 @@ static bool allocate_traces(llmc_session *s) {
 static bool allocate(llmc_session *s, int32_t max_pages) {
   const llmc_allocator *a = &s->allocator;
   const llmc_plan *plan = s->plan;
-  size_t groups = (size_t)plan->n_cache_groups, stride = (size_t)s->table_stride, n = (size_t)llmc_padded_rows(plan->max_step_tokens);
-  size_t step_sequences = (size_t)(s->max_sequences < plan->max_step_tokens ? s->max_sequences : plan->max_step_tokens);
+  size_t groups = (size_t)plan->n_cache_groups, stride = (size_t)s->table_stride, n = (size_t)llmc_padded_rows(s->step_tokens);
+  size_t step_sequences = (size_t)(s->max_sequences < s->step_tokens ? s->max_sequences : s->step_tokens);
   s->sequences = llmc_alloc_zeroed(a, (size_t)s->max_sequences, sizeof *s->sequences);
   s->pages = llmc_alloc_zeroed(a, groups, sizeof *s->pages);
   s->tables = llmc_alloc_zeroed(a, groups * (size_t)s->max_sequences * stride, sizeof *s->tables);
@@ -48,7 +48,7 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
   s->positions = llmc_alloc_zeroed(a, n, sizeof *s->positions);
   s->rows = llmc_alloc_zeroed(a, n, sizeof *s->rows);
   s->starts = llmc_alloc_zeroed(a, n + 1, sizeof *s->starts);
-  s->arena = llmc_alloc(a, 1, plan->arena_bytes, ARENA_ALIGN);
+  s->arena = llmc_alloc(a, 1, s->model->gpu ? 0 : plan->arena_bytes, ARENA_ALIGN);
   if (!s->sequences || !s->pages || !s->tables || !s->step_tables || !s->caches || !s->tokens || !s->segments || !s->positions || !s->rows ||
       !s->starts || !s->arena)
     return false;
@@ -61,11 +61,25 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
   return true;
 }
 
+/* The session's part on the model's GPU, if it is on one. */
+static llmc_status open_on_gpu(llmc_session *s, llmc_error *error) {
+  const llmc_plan *plan = s->plan;
+  const llmc_gpu_runtime *runtime = s->model->gpu_runtime;
+  if (!runtime) return LLMC_OK;
+  llmc_gpu_needs needs = {.max_tokens = s->step_tokens, .table_stride = s->table_stride, .n_cache_groups = plan->n_cache_groups,
+                          .max_sequences = s->max_sequences < s->step_tokens ? s->max_sequences : s->step_tokens,
+                          .row_stride = plan->row_stride};
+  llmc_status status = runtime->session_open(s->model->gpu, &needs, &s->gpu, error);
+  for (int32_t g = 0; !status && g < plan->n_cache_groups; g++) llmc_pages_on_gpu(&s->pages[g], runtime, s->gpu, g);
+  return status;
+}
+
 static void release(llmc_session *s) {
   llmc_allocator a = s->allocator;
   llmc_pool_close(s->pool);
   for (int32_t g = 0; s->pages && g < s->plan->n_cache_groups; g++)
     if (s->pages[g].allocator.free) llmc_pages_close(&s->pages[g]);
+  if (s->gpu) s->model->gpu_runtime->session_close(s->gpu);
   void *const blocks[] = {s->sequences, s->pages, s->tables, s->step_tables, s->caches, s->tokens, s->segments,
                           s->positions, s->rows,  s->starts, s->arena,       s->logits, s->traces, s->spans};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) llmc_free(&a, blocks[i]);
@@ -92,11 +106,13 @@ llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *
   s->context = options.context;
   s->threads = options.threads;
   s->max_sequences = options.max_sequences;
+  s->step_tokens = llmc_model_step_tokens(model);
   s->table_stride = llmc_pages_for(options.context);
   atomic_fetch_add(&model->users, 1);
   status = LLMC_ERR_NOMEM;
   if (!allocate(s, options.max_pages) || (options.profile && !allocate_traces(s))) llmc_fail(error, status, "no memory for the session");
-  else status = llmc_pool_open(&s->allocator, options.threads, &s->pool, error);
+  else status = llmc_pool_open(&s->allocator, model->gpu ? 1 : options.threads, &s->pool, error);
+  if (!status) status = open_on_gpu(s, error);
   if (status) {
     release(s);
     return status;

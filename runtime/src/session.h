@@ -24,11 +24,13 @@ struct llmc_session {
   llmc_allocator allocator;
   llmc_error error;
   llmc_pool *pool;
+  llmc_gpu_session *gpu; /* NULL: the processor computes */
   llmc_trace *traces; /* [threads], or NULL */
   llmc_trace_span *spans; /* [threads][n_labels], what the traces write */
   int32_t threads;
   int32_t context;
   int32_t max_sequences;
+  int32_t step_tokens; /* of the largest step */
   int32_t table_stride; /* pages of a full sequence */
   int32_t generations; /* open ones */
   int32_t n_rows; /* logits of the last step */
@@ -38,8 +40,8 @@ struct llmc_session {
   int32_t *tables; /* [n_cache_groups][max_sequences][table_stride] */
   int32_t *step_tables; /* [n_cache_groups][max_step_sequences][table_stride]: rows of `tables` in the order of the batch */
   llmc_step_cache *caches; /* [n_cache_groups] */
-  int32_t *tokens, *segments, *positions, *rows; /* [max_step_tokens], what llmc_step points to */
-  int32_t *starts; /* [max_step_tokens + 1] */
+  int32_t *tokens, *segments, *positions, *rows; /* [step_tokens], what llmc_step points to */
+  int32_t *starts; /* [step_tokens + 1] */
   uint8_t *arena;
   float *logits;
   _Atomic bool cancelled;

@@ -71,9 +71,10 @@ static llmc_status check_rows(llmc_session *s, const llmc_batch *b, int32_t n_to
 static llmc_status reserve_pages(llmc_session *s, const needs *needed) {
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
     int64_t n = s->plan->cache_groups[g].kind == LLMC_CACHE_STATE ? needed->slots : needed->pages;
-    llmc_status status = llmc_pages_reserve(&s->pages[g], n);
+    llmc_status status = llmc_pages_reserve(&s->pages[g], n, &s->error);
     if (status == LLMC_ERR_FULL)
       return llmc_fail(&s->error, status, "%lld more cache pages needed: the session has %d", (long long)n, s->pages[g].limit);
+    if (status == LLMC_ERR_DEVICE) return status;
     if (status) return llmc_fail(&s->error, status, "no memory for %lld cache pages", (long long)n);
   }
   return LLMC_OK;
@@ -130,7 +131,17 @@ static bool worth_sharing(const llmc_plan *plan, int32_t n_tokens) {
   return work >= (uint64_t)plan->syncs * SHARED_BYTES;
 }
 
-static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
+static llmc_status execute_on_gpu(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
+  int32_t length = 0;
+  for (int32_t t = 0; t < n_tokens; t++) length = s->positions[t] >= length ? s->positions[t] + 1 : length;
+  llmc_gpu_batch batch = {.n_tokens = n_tokens, .n_seqs = n_seqs, .n_rows = s->n_rows, .context = s->context, .length = length,
+                          .tokens = s->tokens, .positions = s->positions, .starts = s->starts, .rows = s->rows, .caches = s->caches,
+                          .logits = s->logits};
+  return s->model->gpu_runtime->step(s->gpu, &batch, &s->error);
+}
+
+static llmc_status execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
+  if (s->gpu) return execute_on_gpu(s, n_tokens, n_seqs);
   llmc_step step = {.n_tokens = n_tokens,
                     .n_seqs = n_seqs,
                     .n_rows = s->n_rows,
@@ -147,6 +158,7 @@ static void execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
                     .kernels = s->model->isa->kernels};
   job j = {&step, s->plan->step};
   llmc_pool_run(s->pool, run_job, &j, worth_sharing(s->plan, n_tokens));
+  return LLMC_OK;
 }
 
 llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
@@ -154,11 +166,11 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   needs needed = {0};
   if (!given || !llmc_struct_read(&b, sizeof b, given)) REFUSE("batch: NULL, wrong struct_size, or a field this version does not know");
   if (!b.tokens || !b.sequences || !b.counts) REFUSE("batch: a NULL array");
-  if (b.n_sequences < 1 || b.n_sequences > s->plan->max_step_tokens) REFUSE("batch: %d sequences", b.n_sequences);
+  if (b.n_sequences < 1 || b.n_sequences > s->step_tokens) REFUSE("batch: %d sequences", b.n_sequences);
   llmc_status status = check_sequences(s, &b, &needed);
   if (status) return status;
-  if (needed.tokens > s->plan->max_step_tokens)
-    REFUSE("batch: %lld tokens, a step takes %d", (long long)needed.tokens, s->plan->max_step_tokens);
+  if (needed.tokens > s->step_tokens)
+    REFUSE("batch: %lld tokens, a step takes %d", (long long)needed.tokens, s->step_tokens);
   int32_t n = (int32_t)needed.tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
   if ((status = check_tokens(s, b.tokens, (size_t)n)) || (status = check_rows(s, &b, n)) ||
       (status = check_segments(s, b.segments, n)) ||
@@ -171,8 +183,7 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   fill(s->rows, b.n_rows < 0 ? NULL : b.rows, n_rows);
   for (int32_t i = 0; i < b.n_sequences; i++) place(s, i, b.sequences[i], b.counts[i]);
   for (int32_t i = n; i < llmc_padded_rows(n); i++) s->positions[i] = 0;
-  execute(s, n, b.n_sequences);
-  return LLMC_OK;
+  return execute(s, n, b.n_sequences);
 }
 
 /* Refuses all of the tokens or none, and gets all memory at once: after this no step fails. */
@@ -195,7 +206,7 @@ llmc_status llmc_rt_session_prefill(llmc_session *s, int32_t sequence, const int
   llmc_status status = check_prefill(s, sequence, tokens, count);
   for (size_t done = 0, n; done < count && !status; done += n) {
     if (llmc_session_take_cancel(s)) return llmc_fail(&s->error, LLMC_ERR_CANCELLED, "cancelled after %zu of %zu tokens", done, count);
-    n = count - done < (size_t)s->plan->max_step_tokens ? count - done : (size_t)s->plan->max_step_tokens;
+    n = count - done < (size_t)s->step_tokens ? count - done : (size_t)s->step_tokens;
     int32_t length = (int32_t)n, last = length - 1;
     llmc_batch batch = {.struct_size = sizeof batch, .tokens = tokens + done, .sequences = &sequence, .counts = &length, .n_sequences = 1,
                         .n_rows = done + n == count, .rows = &last};

@@ -34,14 +34,20 @@ def test_several_targets_are_united_in_ascending_order() -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "cpu:", "cpu:neon", "cpu:avx2+", "CPU", "cuda:90", "cuda:sm_x", "rocm:90"])
 def test_an_unknown_name_lists_or_shows_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match="known targets|written like"):
+    with pytest.raises(UsageError, match="known targets|architectures: "):
         target.parse(name)
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:sm_90a", "cuda:sm_120", "rocm", "rocm:gfx942"])
-def test_gpus_are_recognised_and_come_later(name: str) -> None:
-    with pytest.raises(ToolchainError, match="comes with a later version"):
-        target.parse(name)
+@pytest.mark.parametrize("name", ["cuda", "cuda:sm_90a", "cuda:sm_80,sm_120", "rocm", "rocm:gfx942"])
+def test_gpu_targets_hold_devices_and_no_levels(name: str) -> None:
+    found = target.parse(name)
+    assert found.name == name and found.devices and not found.isas
+
+
+def test_processors_and_gpus_are_united() -> None:
+    found = target.parse_all(["cuda:sm_90a", "cpu:avx2", "rocm", "cuda:sm_80"])
+    assert found.name == "cpu:avx2 cuda:sm_80,sm_90a rocm"
+    assert [d.arch for d in found.devices] == ["sm_80", "sm_90a", "gfx90a", "gfx942", "gfx1100"]
 
 
 @pytest.mark.parametrize("name", ["cuda:sm_75", "cuda:sm_61"])

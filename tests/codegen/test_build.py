@@ -61,12 +61,12 @@ def test_the_key_names_the_format_the_width_the_level_and_the_sources(monkeypatc
     keys = {build.cache_key(spec, isa) for spec in (SPEC, *others) for isa in ISAS.values()}
     assert len(keys) == 4 * len(ISAS)
     before = build.cache_key(SPEC, ISA)
-    monkeypatch.setattr(build, "_sources", lambda module: ("changed",))
+    monkeypatch.setattr(build, "sources", lambda module: ("changed",))
     assert build.cache_key(SPEC, ISA) != before
 
 
 def test_a_key_covers_every_module_the_generator_imports() -> None:
-    text = "\n".join(build._sources(Linear.__module__))
+    text = "\n".join(build.sources(Linear.__module__))
     for phrase in ("class _Q8", "class Rows", "def dot_u8s8", "class TileLayout", "class BlockFormat", "def object_bytes"):
         assert phrase in text, phrase
 
@@ -76,10 +76,10 @@ def test_without_tvm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         raise build.PackageNotFoundError(name)
 
     monkeypatch.setattr(build, "version", missing)
-    build._tvm_version.cache_clear()
+    build.tvm_version.cache_clear()
     with pytest.raises(ToolchainError, match="pip install apache-tvm"):
         build.cache_key(SPEC, ISA)
-    build._tvm_version.cache_clear()
+    build.tvm_version.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ class Unpicklable:
 
 
 def test_a_worker_that_fails_hands_its_traceback_over(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_sources", lambda module: ())
+    monkeypatch.setattr(build, "sources", lambda module: ())
     monkeypatch.setattr(Unpicklable, "__module__", "llmc.codegen.kernels.no_such_module")
     monkeypatch.setitem(sys.modules, "llmc.codegen.kernels.no_such_module", sys.modules[__name__])
     with pytest.raises(RuntimeError, match="no_such_module"):

@@ -40,6 +40,7 @@ def test_json_is_one_document(fake_artifact: Path) -> None:
     timings = result.pop("timings")
     assert result == {
         "text": "Hello é€ w", "reason": "stop_text", "prompt_tokens": 1, "tokens": 15, "model": "fake", "isa": "best",
+        "device": "cpu",
     }  # fmt: skip
     rates = {"prompt_tokens_per_second", "decode_tokens_per_second"}
     assert set(timings) == {"open_ms", "prompt_ms", "decode_ms", "first_token_ms"} | rates

@@ -106,5 +106,5 @@ def test_no_level_above_the_lowest_is_compiled_in(cache: Path, tmp_path: Path) -
 
 
 def test_each_source_of_the_runtime_belongs_to_a_product() -> None:
-    every = {s for product in ("artifact", "program", "loader") for s in runtime_sources(product)}
+    every = {s for product in ("artifact", "gpu", "program", "loader") for s in runtime_sources(product)}
     assert every == {*runtime_sources("artifact")[0].parent.glob("*.c")}

@@ -1,0 +1,1 @@
+"""One kernel a file: what it computes, how it is launched, its reference and the TIR of one thread."""

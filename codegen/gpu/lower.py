@@ -1,0 +1,385 @@
+"""Graph to GPU plan: every node becomes launches of kernels, in order on one stream.
+
+The graph is the one of exact activations (passes/pipeline.py with activations "f32"): values on the device are f32, and what a
+kernel rounds for a matrix unit it rounds itself. Weights lie as they do for processors, in tiles of 16 rows, so an artifact for
+both holds them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
+from llmc.codegen.gpu.kernels.elementwise import GpuActivation, GpuScaleColumns, GpuSoftcap, GpuTakeColumns, GpuTakeRows
+from llmc.codegen.gpu.kernels.embed import GpuEmbed
+from llmc.codegen.gpu.kernels.kv_append import GpuKvAppend
+from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
+from llmc.codegen.gpu.kernels.norm import GpuHeadNorm, GpuNorm
+from llmc.codegen.gpu.kernels.rope import GpuRope, GpuRopeTable
+from llmc.codegen.gpu.spec import GpuKernelSpec
+from llmc.codegen.lower import Cache, NoKernelError, cache_of
+from llmc.codegen.states import States
+from llmc.codegen.weights import WeightFile, place
+from llmc.ir.graph import SOURCES, Graph, Node, Value
+from llmc.ir.ops import group_weights
+from llmc.ir.storage import TILE, align
+from llmc.ir.types import DType, Format
+
+MAX_BLOCKS = 2048  # of a split attention, which bounds the memory of its states
+
+
+@dataclass
+class GpuPlan:
+    """What the host template prints and the device compilers build.
+
+    arena       bytes of a step's values, with the states of split attention at the end
+    constants   what kernels read that is neither computed nor a weight, little-endian, 64-byte aligned pieces
+    """
+
+    weights: WeightFile
+    arena: int
+    statements: list[str] = field(default_factory=list)
+    kernels: dict[str, GpuKernelSpec] = field(default_factory=dict)
+    constants: bytearray = field(default_factory=bytearray)
+
+    @property
+    def specs(self) -> list[GpuKernelSpec]:
+        """Every kernel, in the order of its number."""
+        return [*self.kernels.values()]
+
+
+def lower(graph: Graph, weights: WeightFile | None = None) -> GpuPlan:
+    """The plan of a graph that has been through all passes. Raises NoKernelError naming an op that has no GPU kernel.
+
+    weights: the file of the same model's CPU plan, where an artifact holds both.
+    """
+    lowering = _Lowering(graph, weights or place(graph))
+    for node in graph.nodes:
+        if node.op in SOURCES:
+            continue
+        if node.op not in _RULES:
+            raise NoKernelError(f"op {node.op} has no GPU kernel")
+        rule, known = _RULES[node.op]
+        unknown = sorted(node.attrs.keys() - known - _PLACES)
+        if unknown:
+            raise NoKernelError(f"op {node.op} with {', '.join(unknown)} has no GPU kernel")
+        rule(lowering, node)
+    lowering.plan.arena += lowering.states
+    return lowering.plan
+
+
+_Rule = Callable[["_Lowering", Node], None]
+_RULES: dict[str, tuple[_Rule, frozenset[str]]] = {}
+_PLACES = frozenset({"at", "scratch", "out"})  # attributes that every op may have
+_ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
+
+
+def _rule(*ops: str, attrs: str = "") -> Callable[[_Rule], _Rule]:
+    """Registers what lowers `ops`, and the attributes it takes into account: an op that has another one is refused."""
+
+    def register(rule: _Rule) -> _Rule:
+        _RULES.update(dict.fromkeys(ops, (rule, frozenset(attrs.split()))))
+        return rule
+
+    return register
+
+
+def _columns(value: Value) -> int:
+    return int(value.type.shape[-1])
+
+
+def _ld(value: Value) -> int:
+    """Columns between two f32 rows."""
+    return align(_columns(value), TILE)
+
+
+def _float(x: float) -> str:
+    """A C literal of exactly this f32."""
+    return f"{float(np.float32(x)).hex()}f"
+
+
+class _Lowering:
+    """C expressions for the values of one graph."""
+
+    def __init__(self, graph: Graph, weights: WeightFile) -> None:
+        self.graph = graph
+        self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])))
+        self.cache = _cache(graph)
+        self.states = 0
+        self.at = {
+            v.name: offset
+            for node in graph.nodes
+            if node.op not in SOURCES
+            for v, offset in zip(node.outputs, node.attrs["at"], strict=True)
+        }
+        self.layers = {n.attrs["layer"]: i for i, n in enumerate(n for n in graph.nodes if n.op.endswith("kv_append"))}
+        self.constants = {node.output.name: self.constant(node.data) for node in graph.of_kind("constant")}
+
+    def constant(self, data: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None) -> int:
+        """Where an array of f32 lies among the constants."""
+        assert data is not None
+        self.plan.constants += bytes(-len(self.plan.constants) % 64)
+        at = len(self.plan.constants)
+        self.plan.constants += data.astype("<f4").tobytes()
+        return at
+
+    def launch(self, spec: GpuKernelSpec, *args: object) -> None:
+        """Queues a kernel. Its last parameter, the number of tokens, is among the arguments."""
+        known = self.plan.kernels.setdefault(spec.symbol, spec)
+        assert known == spec, spec.symbol
+        assert len(args) == len(spec.params), spec.symbol
+        self.plan.statements.append(f"launch_{spec.symbol}(s, {', '.join(map(str, args))});")
+
+    def tokens(self, value: Value) -> str:
+        return _ROWS[str(value.type.shape[0])]
+
+    def f32(self, value: Value | None) -> str:
+        """Address of f32 rows; 0 for none."""
+        if value is None:
+            return "0"
+        if value == self.graph.results[0]:
+            return "s->logits"
+        if value.name in self.constants:
+            return f"s->constants + {self.constants[value.name]}"
+        return f"s->arena + {self.at[value.name]}"
+
+    def weight(self, value: Value | None) -> str:
+        """Address of a weight; 0 for none."""
+        return "0" if value is None else f"s->weights + UINT64_C({self.plan.weights.offset(value)})"
+
+    def in_place(self, source: Value, target: Value) -> None:
+        """Kernels that update their operand need it where the result will be."""
+        if self.at[source.name] != self.at[target.name]:
+            n = _ld(source)
+            self.launch(GpuTakeRows(False), self.f32(source), "0", self.f32(target), n, n, n, self.tokens(source))
+
+    def linear(self, x: Value, weight: Value, bias: Value | None, y: Value, scale: float = 1.0, at: str | None = None) -> None:
+        """y = scale * (x W^T + bias), with the token tile that fits the step. `at`: where y lies, if not in its own place."""
+        fmt = _format(weight)
+        tiles = align(int(weight.type.shape[0]), TILE) // TILE
+        args = (
+            self.weight(weight), self.f32(x), self.weight(bias), at or self.f32(y), _columns(x), tiles, _ld(x),
+            align(int(weight.type.shape[0]), TILE), _float(scale), self.tokens(x),
+        )  # fmt: skip
+        first = len(self.plan.statements)
+        for p in WIDTHS:
+            self.launch(GpuLinear(fmt, p, bias is not None), *args)
+        calls = self.plan.statements[first:]
+        del self.plan.statements[first:]
+        tests = [f"if ({self.tokens(x)} <= {p}) " for p in WIDTHS[:-1]] + [""]
+        self.plan.statements.append(" else ".join(test + call for test, call in zip(tests, calls, strict=True)))
+
+    def layer(self, node: Node) -> tuple[str, str]:
+        """Address of a layer inside page 0 of the paged group, and the bytes of a page."""
+        offset = self.layers[node.attrs["layer"]] * self.cache.layer_bytes
+        return f"s->pools[0] + UINT64_C({offset})", f"INT64_C({self.cache.page_bytes})"
+
+
+def _cache(graph: Graph) -> Cache:
+    """The one group of pages. Raises NoKernelError for caches that are not of plain keys and values."""
+    cache = cache_of(graph)
+    if cache is None or States.of(graph) is not None:
+        raise NoKernelError("layers that keep a state, or no keys and values, have no GPU kernels")
+    if cache.parts != 2 or cache.dtype not in ("f16", "f32"):
+        raise NoKernelError(f"a KV cache of {cache.dtype}, {cache.parts} vectors a position, has no GPU kernels")
+    return cache
+
+
+def _format(weight: Value) -> Format:
+    fmt = weight.type.dtype
+    assert not isinstance(fmt, DType)
+    return fmt
+
+
+def _only_f32(node: Node) -> None:
+    if node.attrs.get("out", "f32") != "f32":
+        raise NoKernelError(f"op {node.op} quantises its result, which GPU kernels do not")
+
+
+@_rule("embedding", attrs="scale")
+def _embedding(p: _Lowering, node: Node) -> None:
+    _, table = node.inputs
+    y, k = node.output, _columns(node.output)
+    scale = _float(node.attrs.get("scale", 1.0))
+    p.launch(GpuEmbed(_format(table)), p.weight(table), "s->tokens", p.f32(y), k, _ld(y), scale, p.tokens(y))
+
+
+@_rule("linear", attrs="scale softcap")
+def _linear(p: _Lowering, node: Node) -> None:
+    x, weight, *bias = node.inputs
+    p.linear(x, weight, bias[0] if bias else None, node.output, node.attrs.get("scale", 1.0))
+    if "softcap" in node.attrs:
+        _cap(p, node.output, node.attrs["softcap"])
+
+
+@_rule("linear_group", attrs="biases")
+def _linear_group(p: _Lowering, node: Node) -> None:
+    for (weight, bias), y in zip(group_weights(node.inputs, node.attrs), node.outputs, strict=True):
+        p.linear(node.inputs[0], weight, bias, y)
+
+
+@_rule("linear_silu_mul", "linear_gelu_mul", "linear_gelu_erf_mul", attrs="biases")
+def _linear_gated(p: _Lowering, node: Node) -> None:
+    _only_f32(node)
+    x, y = node.inputs[0], node.output
+    places = [f"s->arena + {at}" for at in node.attrs["scratch"]]
+    for (weight, bias), at in zip(group_weights(node.inputs, node.attrs), places, strict=True):
+        p.linear(x, weight, bias, y, at=at)
+    n = _ld(y)
+    function = node.op.removeprefix("linear_").removesuffix("_mul")
+    p.launch(GpuActivation(function, True), *places, p.f32(y), n, n, n, n, p.tokens(y))
+
+
+@_rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu_erf_mul", "gelu", "gelu_erf", "relu2")
+def _activation(p: _Lowering, node: Node) -> None:
+    _only_f32(node)
+    x, *up = node.inputs
+    n = _ld(x)
+    spec = GpuActivation(node.op.removesuffix("_mul"), bool(up))
+    p.launch(spec, p.f32(x), p.f32(up[0] if up else None), p.f32(node.output), n, n, n, n, p.tokens(x))
+
+
+@_rule("rms_norm", "layer_norm", attrs="eps")
+def _plain_norm(p: _Lowering, node: Node) -> None:
+    x, *weights = node.inputs
+    _norm(p, node, x, None, weights, node.outputs[0])
+
+
+@_rule("add_rms_norm", "add_layer_norm", attrs="eps alpha")
+def _add_norm(p: _Lowering, node: Node) -> None:
+    x, o, *weights = node.inputs
+    p.in_place(x, node.outputs[0])
+    _norm(p, node, node.outputs[0], o, weights, node.outputs[1])
+
+
+@_rule("add", attrs="alpha")
+def _add(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _norm(p, node, node.output, node.inputs[1], [], None)
+
+
+def _norm(p: _Lowering, node: Node, x: Value, o: Value | None, weights: list[Value], y: Value | None) -> None:
+    """Every row-wise op around a norm is one kernel with parts left out. `weights`: of the norm, and its bias."""
+    _only_f32(node)
+    kind = node.op.removeprefix("add_").removesuffix("_norm") if weights else ""
+    spec = GpuNorm(o is not None, kind, len(weights) > 1)
+    weight, bias = map(p.weight, [*weights, None, None][:2])
+    eps, alpha = _float(node.attrs.get("eps", 0.0)), _float(node.attrs.get("alpha", 1.0))
+    p.launch(spec, p.f32(x), p.f32(o), weight, bias, p.f32(y), _columns(x), _ld(x), _ld(x), _ld(x), eps, alpha, p.tokens(x))
+
+
+@_rule("head_norm", attrs="heads eps")
+def _head_norm(p: _Lowering, node: Node) -> None:
+    x, weight = node.inputs
+    p.in_place(x, node.output)
+    spec, y = GpuHeadNorm(int(weight.type.shape[0])), node.output
+    p.launch(spec, p.f32(y), p.weight(weight), node.attrs["heads"], _ld(x), _float(node.attrs["eps"]), p.tokens(x))
+
+
+@_rule("rope_table", attrs="scale original_context")
+def _rope_table(p: _Lowering, node: Node) -> None:
+    y, freqs = node.output, p.f32(node.inputs[1])
+    if len(node.inputs) > 2:
+        freqs = f"s->context > {node.attrs['original_context']} ? {p.f32(node.inputs[2])} : {freqs}"
+    scale = _float(node.attrs.get("scale", 1.0))
+    p.launch(GpuRopeTable(), "s->positions", freqs, p.f32(y), _columns(y) // 2, scale, p.tokens(y))
+
+
+@_rule("rope", attrs="heads style")
+def _rope(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _rotate(p, node, node.output, node.inputs[1])
+
+
+def _rotate(p: _Lowering, node: Node, x: Value, table: Value) -> None:
+    heads = node.attrs["heads"]
+    spec = GpuRope(_columns(x) // heads, _columns(table), node.attrs["style"])
+    p.launch(spec, p.f32(x), p.f32(table), heads, _ld(x), p.tokens(x))
+
+
+@_rule("rope_kv_append", attrs="heads kv_heads head_dim style layer dtype")
+def _rope_kv_append(p: _Lowering, node: Node) -> None:
+    q, k, v, table, _ = node.inputs
+    p.in_place(q, node.outputs[0])
+    _rotate(p, node, node.outputs[0], table)
+    _append(p, node, k, v, table)
+
+
+@_rule("kv_append", attrs="kv_heads head_dim layer dtype")
+def _kv_append(p: _Lowering, node: Node) -> None:
+    _append(p, node, node.inputs[1], node.inputs[2], None)
+
+
+def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -> None:
+    """`table` given: keys are rotated on their way into the cache."""
+    a = node.attrs
+    style, rotated = (a["style"], _columns(table)) if table else ("half", 0)
+    kv, page_bytes = p.layer(node)
+    p.launch(
+        GpuKvAppend(a["head_dim"], a["dtype"], rotated, style),
+        p.f32(k), p.f32(v), p.f32(table), kv, "s->tables[0]", "s->sequence",
+        "s->positions", a["kv_heads"], _ld(k), _ld(v), "s->table_stride", page_bytes, p.tokens(k),
+    )  # fmt: skip
+
+
+@_rule("attention", attrs="heads kv_heads head_dim layer dtype scale softcap window")
+def _attention(p: _Lowering, node: Node) -> None:
+    """Two ways through: one block for all pages of a token, or several and a merge, where few tokens would leave it idle."""
+    a, (q, _, _, *sinks) = node.attrs, node.inputs
+    softcap, window, d = a.get("softcap", 0.0), a.get("window", 0), a["head_dim"]
+    options = (window > 0, softcap > 0, bool(sinks))
+    whole, split = (GpuAttention(d, a["heads"] // a["kv_heads"], a["dtype"], parts, *options) for parts in (False, True))
+    states, n = f"s->arena + UINT64_C({p.plan.arena})", _ld(q)
+    p.states = max(p.states, MAX_BLOCKS * split.heads * (d + 2) * 4)
+    kv, page_bytes = p.layer(node)
+    sink, o, tokens = p.weight(sinks[0] if sinks else None), p.f32(node.output), p.tokens(q)
+    args = [
+        p.f32(q), kv, "s->tables[0]", "s->sequence", "s->positions", sink, o, states, a["kv_heads"], n, _ld(node.output),
+        "s->table_stride", page_bytes, _float(a["scale"]), _float(softcap), window,
+    ]  # fmt: skip
+    first = len(p.plan.statements)
+    p.launch(whole, *args, 1, tokens)
+    p.launch(split, *args, "splits", tokens)
+    p.launch(GpuAttentionMerge(d, bool(sinks)), states, sink, o, a["heads"], _ld(node.output), "splits", tokens)
+    one, *several = p.plan.statements[first:]
+    del p.plan.statements[first:]
+    blocks = a["heads"] // whole.heads
+    p.plan.statements.append(
+        f"{{ int32_t splits = attention_splits(s, {blocks}); if (splits == 1) {one} else {{ {' '.join(several)} }} }}"
+    )
+
+
+@_rule("softcap", attrs="cap")
+def _softcap(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    _cap(p, node.output, node.attrs["cap"])
+
+
+def _cap(p: _Lowering, x: Value, cap: float) -> None:
+    p.launch(GpuSoftcap(), p.f32(x), _columns(x), _ld(x), _float(cap), p.tokens(x))
+
+
+@_rule("take_rows")
+def _take_rows(p: _Lowering, node: Node) -> None:
+    x, n = node.inputs[0], _ld(node.inputs[0])
+    p.launch(GpuTakeRows(True), p.f32(x), "s->rows", p.f32(node.output), n, n, n, "s->n_rows")
+
+
+@_rule("take_columns")
+def _take_columns(p: _Lowering, node: Node) -> None:
+    x, columns = node.inputs
+    p.launch(GpuTakeColumns(), p.f32(x), p.weight(columns), p.f32(node.output), _columns(x), _ld(x), _ld(x), p.tokens(x))
+
+
+@_rule("scale_columns")
+def _scale_columns(p: _Lowering, node: Node) -> None:
+    x, factors, *bias = node.inputs
+    p.in_place(x, node.output)
+    y = node.output
+    p.launch(
+        GpuScaleColumns(bool(bias)),
+        p.f32(y), p.weight(factors), p.weight(bias[0] if bias else None), _columns(x), _ld(x), p.tokens(x),
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+/* What gpu.c and gpu_session.c share. */
+#ifndef LLMC_GPU_STATE_H
+#define LLMC_GPU_STATE_H
+
+#include "gpu.h"
+
+enum { LLMC_GPU_MAX_CODES = 32 };
+
+struct llmc_gpu {
+  const llmc_gpu_plan *plan;
+  const llmc_driver *driver;
+  llmc_allocator allocator;
+  llmc_device *device;
+  char name[48]; /* "cuda:sm_90a" */
+  void *module;
+  void **functions; /* [plan->n_kernels] */
+  llmc_address weights, constants;
+};
+
+llmc_status llmc_gpu_fail(llmc_gpu *gpu, int code, llmc_error *error, const char *what);
+llmc_status llmc_gpu_alloc(llmc_gpu *gpu, const char *what, uint64_t bytes, llmc_address *out, llmc_error *error);
+void llmc_gpu_close(llmc_gpu *gpu);
+
+llmc_status llmc_gpu_session_open(llmc_gpu *gpu, const llmc_gpu_needs *needs, llmc_gpu_session **out, llmc_error *error);
+void llmc_gpu_session_close(llmc_gpu_session *session);
+llmc_status llmc_gpu_reserve(llmc_gpu_session *session, int32_t group, uint64_t page_bytes, int64_t kept, int64_t capacity, llmc_error *error);
+void llmc_gpu_zero_page(llmc_gpu_session *session, int32_t group, uint64_t page_bytes, int32_t page);
+llmc_status llmc_gpu_run(llmc_gpu_session *session, const llmc_gpu_batch *batch, llmc_error *error);
+
+#endif

@@ -1,0 +1,5 @@
+"""Models compiled for GPUs, on a machine without one."""
+
+from tests.e2e.conftest import compiled as compiled
+from tests.e2e.conftest import reference as reference
+from tests.gpu.driver import driver as driver

@@ -1,0 +1,74 @@
+"""The fake libcuda.so.1 (fake_cuda.c) as a Python object, and a launcher that runs each kernel on PoCL.
+
+The runtime opens libcuda.so.1 by name. A library of that name which the process has already loaded is what it gets, so loading
+the fake one first is all it takes.
+"""
+
+import ctypes
+import subprocess
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmc.codegen.gpu.spec import GpuKernelSpec
+
+_C = {"int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "float": ctypes.c_float}
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.POINTER(ctypes.c_void_p))
+
+
+class FakeDriver:
+    """Counts and checks launches; `kernels` says which there are, `execute` whether they run."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "libcuda.so.1"
+        source = Path(__file__).parent / "fake_cuda.c"
+        flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libcuda.so.1"]
+        subprocess.run(["gcc", *flags, "-o", path, source], check=True)
+        self.library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        self.library.fake_extent.restype = self.library.fake_used.restype = ctypes.c_size_t
+        self.library.fake_extent.argtypes = [ctypes.c_uint64]
+        self.callback = _CALLBACK(self._launched)
+        self.reset([])
+
+    def reset(self, specs: list[GpuKernelSpec], *, execute: bool = False, sm: int = 80, memory: int = 1 << 33) -> None:
+        self.kernels, self.execute = {spec.symbol: spec for spec in specs}, execute
+        self.launched: list[str] = []
+        self.wrong: list[str] = []
+        self.library.fake_reset(self.callback, sm, ctypes.c_size_t(memory))
+
+    @property
+    def used(self) -> int:
+        """Bytes of device memory that are not given back."""
+        return int(self.library.fake_used())
+
+    def _launched(self, name: bytes, x: int, y: int, z: int, threads: int, arguments: "ctypes._Pointer[ctypes.c_void_p]") -> int:
+        try:
+            self._check(self.kernels[name.decode()], (x, y, z), threads, arguments)
+            self.launched.append(name.decode())
+        except Exception:
+            self.wrong.append(traceback.format_exc())
+            return 1
+        return 0
+
+    def _check(
+        self, spec: GpuKernelSpec, grid: tuple[int, int, int], threads: int, arguments: "ctypes._Pointer[ctypes.c_void_p]"
+    ) -> None:
+        """Every pointer lies in device memory, or is NULL; the grid is what the spec says of these arguments."""
+        kinds = [ctypes.c_uint64 if p.is_pointer else _C[p.ctype] for p in spec.params]
+        values = [kind.from_address(arguments[i] or 0).value for i, kind in enumerate(kinds)]
+        named = {p.name: value for p, value in zip(spec.params, values, strict=True)}
+        assert threads == spec.launch.threads
+        assert grid == tuple(eval(text.replace("/", "//"), {}, named) for text in spec.launch.grid), named  # noqa: S307
+        for p, value in zip(spec.params, values, strict=True):
+            assert not p.is_pointer or value == 0 or self.library.fake_extent(value), f"{spec.symbol}: {p.name} = {value:#x}"
+        if self.execute:
+            from tests.codegen.gpu import opencl
+
+            opencl.launch(spec, grid, values)
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDriver]:
+    yield FakeDriver(tmp_path_factory.mktemp("cuda"))
