@@ -11,6 +11,7 @@ from benchmarks.models import Model
 DEEP = 2048
 DECODED = 64
 STEPS = 16
+COMPARED = ("f16", "q4_0", "q8_0", "q4_k_m")  # the formats every peer is asked for; the others are in format_speed.py
 INT8_KINDS = frozenset(KINDS) - {"f16"}  # whose products are of 8-bit integers, which `compute` measures
 
 
@@ -88,7 +89,7 @@ def quick() -> list[Case]:
 
 
 def everything(shapes: tuple[str, ...]) -> list[Case]:
-    return [Case(Model(shape, kind), threads) for shape in shapes for kind in KINDS for threads in (2, 1)]
+    return [Case(Model(shape, kind), threads) for shape in shapes for kind in COMPARED for threads in (2, 1)]
 
 
 def chosen(cases: list[Case], keep: Callable[[Case], bool], only: str) -> Iterator[Case]:

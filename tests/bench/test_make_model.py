@@ -35,8 +35,8 @@ def test_random_weights_have_the_wanted_spread(name: str, std: float) -> None:
     dense = storage.weights == 1  # which the package takes as numbers, not as bytes
     weights = gguf.dequantize(raw.view(np.float16) if dense else raw, gguf.GGMLQuantizationType(storage.ggml_type))
     assert weights.size == 1 << 18 and np.isfinite(weights).all()
-    assert abs(weights.std() / std - 1) < 0.1
-    assert abs(weights.mean()) < 0.15 * std
+    assert abs(weights.std() / std - 1) < (0.42 if name == "mxfp4" else 0.1)  # its scales are powers of two
+    assert abs(weights.mean()) < (0.25 if name == "q3_k" else 0.15) * std  # its levels are -4 to 3
 
 
 def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
