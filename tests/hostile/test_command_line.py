@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# Runs a command and adds to stderr what it cost. 100 tells that TVM was loaded. VmHWM is of the program alone; ru_maxrss would begin
-# at what the process that started it held.
+# Runs a command and adds to stderr what it cost. 100 tells that TVM was loaded. VmHWM is of the program alone; ru_maxrss would
+# begin at what the process that started it held.
 COMMAND = """
 import sys
 from llmc import cli
