@@ -11,7 +11,7 @@ import jinja2
 from llmc.artifact import File
 from llmc.codegen.kernels.base import KernelSpec, exported, prototype
 from llmc.codegen.kernels.linear import Linear
-from llmc.codegen.lower import Plan
+from llmc.codegen.plan import Plan
 from llmc.target import Isa
 from llmc.version import VERSION
 

@@ -29,7 +29,8 @@ from llmc.codegen.gpu.build import build as build_gpu
 from llmc.codegen.gpu.emit import Code
 from llmc.codegen.gpu.lower import GpuPlan
 from llmc.codegen.gpu.lower import lower as lower_gpu
-from llmc.codegen.lower import NoKernelError, Plan, lower
+from llmc.codegen.lower import lower
+from llmc.codegen.plan import NoKernelError, Plan
 from llmc.codegen.requantize import Changes
 from llmc.errors import UnsupportedModelError, UsageError
 from llmc.frontend.load import Model, open_model, step_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from llmc.codegen.lower import Plan
+from llmc.codegen.plan import Plan
 from llmc.codegen.weights import LAYOUT
 from llmc.frontend.load import Model, step_tokens
 from llmc.target import Target

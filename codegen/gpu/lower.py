@@ -20,7 +20,7 @@ from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
 from llmc.codegen.gpu.kernels.norm import GpuHeadNorm, GpuNorm
 from llmc.codegen.gpu.kernels.rope import GpuRope, GpuRopeTable
 from llmc.codegen.gpu.spec import GpuKernelSpec
-from llmc.codegen.lower import Cache, NoKernelError, cache_of
+from llmc.codegen.plan import Cache, NoKernelError, cache_of
 from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value

@@ -7,7 +7,8 @@ import pytest
 from llmc.artifact import File
 from llmc.codegen.emit import Facts, emit
 from llmc.codegen.kernels.linear import WIDTHS, Linear
-from llmc.codegen.lower import NoKernelError, Plan, lower
+from llmc.codegen.lower import lower
+from llmc.codegen.plan import NoKernelError, Plan
 from llmc.codegen.weights import MATRIX_ALIGN, VECTOR_ALIGN
 from llmc.debug import scoped
 from llmc.passes.pipeline import optimize
