@@ -95,10 +95,11 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...], gpu: str = "") -> str:
 def _cache_groups(plan: Plan) -> list[str]:
     """Initialisers of llmc_cache_group, in the order of their numbers."""
     groups = []
-    if plan.cache:
-        groups.append(f"{{LLMC_CACHE_PAGED, {plan.cache.layers}, LLMC_PAGE_TOKENS, UINT64_C({plan.cache.page_bytes})}}")
+    for cache in plan.caches:
+        kind, window = ("WINDOW" if cache.geometry.window else "PAGED"), cache.geometry.window
+        groups.append(f"{{LLMC_CACHE_{kind}, {len(cache.layers)}, LLMC_PAGE_TOKENS, {window}, UINT64_C({cache.page_bytes})}}")
     if plan.states:
-        groups.append(f"{{LLMC_CACHE_STATE, {plan.states.layers}, 0, UINT64_C({plan.states.slot_bytes})}}")
+        groups.append(f"{{LLMC_CACHE_STATE, {plan.states.layers}, 0, 0, UINT64_C({plan.states.slot_bytes})}}")
     return groups
 
 

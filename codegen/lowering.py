@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from llmc.codegen.caches import cache_of, caches_of
 from llmc.codegen.kernels.base import KernelSpec
 from llmc.codegen.kernels.linear import WIDTHS, Linear
-from llmc.codegen.plan import PAGED, Plan, cache_of
+from llmc.codegen.plan import Plan
 from llmc.codegen.sections import ALONE_COLUMNS, Op, Rows
 from llmc.codegen.states import States
 from llmc.codegen.weights import place
@@ -60,10 +61,7 @@ class Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.plan = Plan(place(graph), cache_of(graph), States.of(graph), int(graph.attrs["arena"]))
-        appends = [node for node in graph.nodes if node.op in PAGED]
-        layers = dict.fromkeys(node.attrs["layer"] for node in appends)
-        self.paged_layers = {layer: number for number, layer in enumerate(layers)}
+        self.plan = Plan(place(graph), caches_of(graph), States.of(graph), int(graph.attrs["arena"]))
         self.at: dict[str, int] = {}
         self.node = graph.nodes[0]
         self.calls: list[str] = []
@@ -173,14 +171,15 @@ class Lowering:
 
     def layer_cache(self, node: Node, groups: int | None = None) -> str:
         """`groups`: of heads that attention is shared by, where not one for each key head."""
-        cache, number = self.plan.cache, self.paged_layers[node.attrs["layer"]]
-        assert cache is not None
-        return f"(llmc_layer_cache){{0, {groups or cache.kv_heads}, {number * cache.layer_bytes}, {cache.page_bytes}}}"
+        layer = node.attrs["layer"]
+        cache = cache_of(self.plan.caches, layer)
+        heads = groups or cache.geometry.kv_heads
+        return f"(llmc_layer_cache){{{cache.number}, {heads}, {cache.offset(layer)}, {cache.page_bytes}}}"
 
     def layer_state(self, node: Node) -> str:
         states = self.plan.states
         assert states is not None
-        group = 0 if self.plan.cache is None else 1
+        group = len(self.plan.caches)
         return f"(llmc_layer_state){{{group}, INT64_C({states.offset(node)}), INT64_C({states.slot_bytes})}}"
 
 

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from llmc.codegen.caches import Cache
 from llmc.codegen.kernels.base import KernelSpec
-from llmc.codegen.kernels.kv_append import layer_bytes
 from llmc.codegen.sections import Op, statements, syncs
 from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile
-from llmc.ir.graph import Graph
-
-PAGED = {"kv_append": 2, "rope_kv_append": 2, "latent_append": 1}
-"""Ops that append to the paged cache, and what they append for each head: a key and a value, or one vector for both."""
-
-
-@dataclass(frozen=True)
-class Cache:
-    """Geometry of the paged cache: bytes of one layer of a page, of a page over all layers, and the stored type.
-
-    layers: those that append to it; the others of a hybrid model have a state. parts: vectors of a head and position: a key and
-    a value, or 1 where the value is the front of the key (latents)."""
-
-    layers: int
-    kv_heads: int
-    head_dim: int
-    dtype: str
-    parts: int = 2
-
-    @property
-    def layer_bytes(self) -> int:
-        return layer_bytes(self.kv_heads, self.head_dim, self.dtype, self.parts)
-
-    @property
-    def page_bytes(self) -> int:
-        return self.layers * self.layer_bytes
 
 
 @dataclass
 class Plan:
     """What the host template prints and the linker needs.
 
-    cache      the paged group, number 0 where there is one; states: the group of states, the number after
+    caches     the groups of pages, by number; states: the group of states, the number after
     kernels    member of the kernel table -> its specs: one, or a row of variants
     constants  name -> f32 elements, printed exactly
     labels     what the ops are called in a profile, each once
@@ -49,7 +23,7 @@ class Plan:
     """
 
     weights: WeightFile
-    cache: Cache | None
+    caches: tuple[Cache, ...]
     states: States | None
     arena: int
     ops: list[Op] = field(default_factory=list)
@@ -81,15 +55,3 @@ class Plan:
 
 class NoKernelError(ValueError):
     """An op without a kernel: the pass that removes it was left out (LLMC_PASSES), or the frontend made something new."""
-
-
-def cache_of(graph: Graph) -> Cache | None:
-    """All layers of this version that have keys and values share one paged group; they must agree on their geometry."""
-    appends = [node for node in graph.nodes if node.op in PAGED]
-    kinds = {(n.attrs["kv_heads"], n.attrs["head_dim"], n.attrs["dtype"], PAGED[n.op]) for n in appends}
-    if not kinds:
-        return None
-    if len(kinds) != 1:
-        raise NoKernelError(f"layers with different key/value geometry: {sorted(kinds)}")
-    ((kv_heads, head_dim, dtype, parts),) = kinds
-    return Cache(len({node.attrs["layer"] for node in appends}), kv_heads, head_dim, dtype, parts)

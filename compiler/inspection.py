@@ -20,17 +20,18 @@ KV_BYTES = 2  # of one cached value: f16, unless compiled with --activations f32
 
 @dataclass(frozen=True)
 class Memory:
-    """What one session with one sequence of `context` tokens takes, in bytes. Known once compiled: `arena`, working memory, and
-    `state`, what recurrent layers keep of a sequence."""
+    """What one session with one sequence of `context` tokens takes, in bytes. `window`: what layers with a window keep of it.
+    Known once compiled: `arena`, working memory, and `state`, what recurrent layers keep of a sequence."""
 
     context: int
     weights: int
     kv_per_token: int
     arena: int = 0
     state: int = 0
+    window: int = 0
 
     def describe(self) -> dict[str, int]:
-        kv = self.kv_per_token * self.context
+        kv = self.kv_per_token * self.context + self.window
         return {**asdict(self), "kv": kv, "total": self.weights + kv + self.arena + self.state}
 
 
@@ -109,9 +110,11 @@ def _sizes(tensors: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _memory(config: dict[str, Any], weights: int, context: int | None) -> dict[str, int]:
     """The estimate from a checkpoint's hyper-parameters."""
-    layers = config["layers"] - sum(config["recurrent"])
-    per_token = 2 * layers * config["kv_heads"] * config["head_dim"] * KV_BYTES
-    return Memory(context or config["context"], weights, per_token).describe()
+    layers, tokens = config["layers"] - sum(config["recurrent"]), context or config["context"]
+    local = sum(config["local_layers"] or ()) if config["window"] else 0
+    of_layer = 2 * config["kv_heads"] * config["head_dim"] * KV_BYTES
+    window = local * of_layer * min(tokens, config["window"])
+    return Memory(tokens, weights, (layers - local) * of_layer, window=window).describe()
 
 
 def _artifact(path: Path, context: int | None) -> dict[str, Any]:
@@ -120,9 +123,16 @@ def _artifact(path: Path, context: int | None) -> dict[str, Any]:
     facts = artifact.read_manifest(path)
     per_token = sum(group["page_bytes"] // group["tokens_per_page"] for group in facts["cache"] if group["kind"] == "paged")
     state = sum(group["slot_bytes"] for group in facts["cache"] if group["kind"] == "state")
+    tokens = context or facts["config"]["context"]
+    window = sum(_window_bytes(group, tokens) for group in facts["cache"] if group["kind"] == "window")
     weights = facts["files"][artifact.WEIGHTS_NAME]["size"]
-    memory = Memory(context or facts["config"]["context"], weights, per_token, facts["arena_bytes"], state)
+    memory = Memory(tokens, weights, per_token, facts["arena_bytes"], state, window)
     return {**facts, "path": str(path), **_sizes(facts["tensors"]), "memory": memory.describe()}
+
+
+def _window_bytes(group: dict[str, int], tokens: int) -> int:
+    """The most that the layers of a group with a window keep of a sequence of so many tokens."""
+    return group["page_bytes"] * min(group["most_pages"], -(-tokens // group["tokens_per_page"]))
 
 
 def text(result: dict[str, Any], *, verbose: bool = False) -> str:
@@ -154,6 +164,8 @@ def _printable(text: str | None) -> str | None:
 
 def _memory_text(m: dict[str, int]) -> str:
     parts = [f"{_size(m['weights'])} of weights", f"{_size(m['kv'])} of KV cache ({_size(m['kv_per_token'])} a token)"]
+    if m["window"]:
+        parts[-1] = f"{_size(m['kv'])} of KV cache ({_size(m['window'])} for windows, {_size(m['kv_per_token'])} a token)"
     if m["state"]:
         parts.append(f"{_size(m['state'])} of states")
     if m["arena"]:

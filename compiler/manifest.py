@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from llmc.codegen.kernels.kv_append import PAGE_TOKENS
 from llmc.codegen.plan import Plan
 from llmc.codegen.weights import LAYOUT
 from llmc.frontend.load import Model, step_tokens
@@ -65,15 +66,20 @@ def describe(model: Model, plan: Plan, target: Target, source: str, activations:
 def _cache_groups(model: Model, plan: Plan) -> list[dict[str, Any]]:
     """The groups in the order of their numbers. A slot of a state group holds a sequence of any length."""
     groups: list[dict[str, Any]] = []
-    if plan.cache:
-        paged = {"kind": "paged", "tokens_per_page": 64, "page_bytes": plan.cache.page_bytes, **asdict(plan.cache)}
-        paged["error"] = KV_ERRORS[plan.cache.dtype]
-        groups.append({**paged, **_window(model)})
+    step = step_tokens(model.architecture, model.config)
+    for cache in plan.caches:
+        kept = cache.geometry
+        groups.append({
+            "kind": "window" if kept.window else "paged", "tokens_per_page": PAGE_TOKENS, "page_bytes": cache.page_bytes,
+            "layers": len(cache.layers), "kv_heads": kept.kv_heads, "head_dim": kept.head_dim, "dtype": kept.dtype,
+            "parts": kept.parts, "error": KV_ERRORS[kept.dtype], **_window(kept.window, step),
+        })  # fmt: skip
     if plan.states:
         groups.append({"kind": "state", "layers": plan.states.layers, "slot_bytes": plan.states.slot_bytes, "dtype": "f32"})
     return groups
 
 
-def _window(model: Model) -> dict[str, Any]:
-    """Layers with a window do not look at older positions, but their pages are kept like those of the others."""
-    return {"window": model.config.window, "keeps_pages_before_window": True} if model.config.window else {}
+def _window(window: int, step: int) -> dict[str, int]:
+    """The window, and the most pages that a sequence has at once: as runtime/src/cache_group.h counts them."""
+    positions = window - 1 + PAGE_TOKENS + step + PAGE_TOKENS - 1
+    return {"window": window, "most_pages": -(-positions // PAGE_TOKENS)} if window else {}

@@ -29,8 +29,8 @@ MODEL_SEQUENCES = 64  # sequences of a Model's own session: generations that may
 
 @dataclass(frozen=True)
 class Info:
-    """Facts about a model. Lengths in tokens, sizes in bytes; `page_bytes` of one KV page of all layers, `state_bytes` of what
-    recurrent layers keep of a sequence."""
+    """Facts about a model. Lengths in tokens, sizes in bytes; `page_bytes` of one KV page of the layers that keep all positions,
+    `state_bytes` of what recurrent layers keep of a sequence, `window_bytes` of the most that layers with a window do."""
 
     name: str
     isa: str
@@ -50,6 +50,7 @@ class Info:
     pooling: str
     normalize: bool
     segments: int
+    window_bytes: int
 
 
 class Model:

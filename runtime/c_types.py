@@ -70,7 +70,7 @@ class ModelInfo(Sized):
         ("page_bytes", c.c_uint64), ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
         ("state_bytes", c.c_uint64),
         ("row_floats", c.c_int32), ("encoder", c.c_int32), ("pooling", c.c_int32), ("normalize", c.c_int32),
-        ("segments", c.c_int32), ("device", c.c_char_p),
+        ("segments", c.c_int32), ("device", c.c_char_p), ("window_bytes", c.c_uint64),
     ]  # fmt: skip
 
 
@@ -131,6 +131,13 @@ class Profile(Sized):
     ]  # fmt: skip
 
 
+class Memory(Sized):
+    _fields_ = [
+        ("struct_size", c.c_size_t), ("cache_bytes", c.c_uint64), ("cache_peak_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
+        ("logits_bytes", c.c_uint64),
+    ]  # fmt: skip
+
+
 Handle = c.c_void_p
 Out = c.POINTER(c.c_void_p)
 Size = c.POINTER(c.c_size_t)
@@ -156,6 +163,7 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {
     "session_step": (c.c_int, Handle, c.POINTER(Batch)),
     "session_prefill": (c.c_int, Handle, c.c_int32, Ids, c.c_size_t),
     "session_profile": (c.c_int, Handle, c.c_int32, c.POINTER(Profile)),
+    "session_memory": (c.c_int, Handle, c.POINTER(Memory)),
     "session_logits": (Floats, Handle, c.c_int32),
     "embed": (c.c_int, Handle, c.POINTER(EmbedOptions), Floats, c.c_size_t, Size),
     "generation_open": (c.c_int, Handle, c.POINTER(GenerateOptions), Out),

@@ -101,6 +101,12 @@ class Session:
                 more = library().llmc_session_profile(self._handle, len(result), entry) == t.Status.OK
         return result
 
+    def memory(self) -> dict[str, int]:
+        """Bytes besides the mapped weights: cache_bytes that sequences have now, cache_peak_bytes, arena_bytes, logits_bytes."""
+        memory = t.Memory()
+        self._call("session_memory", memory)
+        return {name: getattr(memory, name) for name, *_ in t.Memory._fields_ if name != "struct_size"}
+
     def cancel(self) -> None:
         """Ends the prefill or generation that runs in another thread, which then raises CancelledError. Does not wait."""
         if self._handle is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llmc.codegen.caches import Cache, cache_of, caches_of
 from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
 from llmc.codegen.gpu.kernels.elementwise import GpuActivation, GpuScaleColumns, GpuSoftcap, GpuTakeColumns, GpuTakeRows
 from llmc.codegen.gpu.kernels.embed import GpuEmbed
@@ -20,7 +21,7 @@ from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
 from llmc.codegen.gpu.kernels.norm import GpuHeadNorm, GpuNorm
 from llmc.codegen.gpu.kernels.rope import GpuRope, GpuRopeTable
 from llmc.codegen.gpu.spec import GpuKernelSpec
-from llmc.codegen.plan import Cache, NoKernelError, cache_of
+from llmc.codegen.plan import NoKernelError
 from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile, place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
@@ -107,7 +108,7 @@ class _Lowering:
     def __init__(self, graph: Graph, weights: WeightFile) -> None:
         self.graph = graph
         self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])))
-        self.cache = _cache(graph)
+        self.caches = _caches(graph)
         self.states = 0
         self.at = {
             v.name: offset
@@ -115,7 +116,6 @@ class _Lowering:
             if node.op not in SOURCES
             for v, offset in zip(node.outputs, node.attrs["at"], strict=True)
         }
-        self.layers = {n.attrs["layer"]: i for i, n in enumerate(n for n in graph.nodes if n.op.endswith("kv_append"))}
         self.constants = {node.output.name: self.constant(node.data) for node in graph.of_kind("constant")}
 
     def constant(self, data: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None) -> int:
@@ -172,20 +172,23 @@ class _Lowering:
         tests = [f"if ({self.tokens(x)} <= {p}) " for p in WIDTHS[:-1]] + [""]
         self.plan.statements.append(" else ".join(test + call for test, call in zip(tests, calls, strict=True)))
 
-    def layer(self, node: Node) -> tuple[str, str]:
-        """Address of a layer inside page 0 of the paged group, and the bytes of a page."""
-        offset = self.layers[node.attrs["layer"]] * self.cache.layer_bytes
-        return f"s->pools[0] + UINT64_C({offset})", f"INT64_C({self.cache.page_bytes})"
+    def layer(self, node: Node) -> tuple[str, str, str]:
+        """Address of a layer inside page 0 of its group, the group's page tables, and the bytes of a page."""
+        layer = node.attrs["layer"]
+        cache = cache_of(self.caches, layer)
+        start = f"s->pools[{cache.number}] + UINT64_C({cache.offset(layer)})"
+        return start, f"s->tables[{cache.number}]", f"INT64_C({cache.page_bytes})"
 
 
-def _cache(graph: Graph) -> Cache:
-    """The one group of pages. Raises NoKernelError for caches that are not of plain keys and values."""
-    cache = cache_of(graph)
-    if cache is None or States.of(graph) is not None:
+def _caches(graph: Graph) -> tuple[Cache, ...]:
+    """The groups of pages. Raises NoKernelError for caches that are not of plain keys and values."""
+    caches = caches_of(graph)
+    if not caches or States.of(graph) is not None:
         raise NoKernelError("layers that keep a state, or no keys and values, have no GPU kernels")
-    if cache.parts != 2 or cache.dtype not in ("f16", "f32"):
-        raise NoKernelError(f"a KV cache of {cache.dtype}, {cache.parts} vectors a position, has no GPU kernels")
-    return cache
+    for kept in (cache.geometry for cache in caches):
+        if kept.parts != 2 or kept.dtype not in ("f16", "f32"):
+            raise NoKernelError(f"a KV cache of {kept.dtype}, {kept.parts} vectors a position, has no GPU kernels")
+    return caches
 
 
 def _format(weight: Value) -> Format:
@@ -317,10 +320,10 @@ def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -
     """`table` given: keys are rotated on their way into the cache."""
     a = node.attrs
     style, rotated = (a["style"], _columns(table)) if table else ("half", 0)
-    kv, page_bytes = p.layer(node)
+    kv, tables, page_bytes = p.layer(node)
     p.launch(
         GpuKvAppend(a["head_dim"], a["dtype"], rotated, style),
-        p.f32(k), p.f32(v), p.f32(table), kv, "s->tables[0]", "s->sequence",
+        p.f32(k), p.f32(v), p.f32(table), kv, tables, "s->sequence",
         "s->positions", a["kv_heads"], _ld(k), _ld(v), "s->table_stride", page_bytes, p.tokens(k),
     )  # fmt: skip
 
@@ -334,10 +337,10 @@ def _attention(p: _Lowering, node: Node) -> None:
     whole, split = (GpuAttention(d, a["heads"] // a["kv_heads"], a["dtype"], parts, *options) for parts in (False, True))
     states, n = f"s->arena + UINT64_C({p.plan.arena})", _ld(q)
     p.states = max(p.states, MAX_BLOCKS * split.heads * (d + 2) * 4)
-    kv, page_bytes = p.layer(node)
+    kv, tables, page_bytes = p.layer(node)
     sink, o, tokens = p.weight(sinks[0] if sinks else None), p.f32(node.output), p.tokens(q)
     args = [
-        p.f32(q), kv, "s->tables[0]", "s->sequence", "s->positions", sink, o, states, a["kv_heads"], n, _ld(node.output),
+        p.f32(q), kv, tables, "s->sequence", "s->positions", sink, o, states, a["kv_heads"], n, _ld(node.output),
         "s->table_stride", page_bytes, _float(a["scale"]), _float(softcap), window,
     ]  # fmt: skip
     first = len(p.plan.statements)

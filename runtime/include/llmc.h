@@ -106,7 +106,7 @@ typedef struct llmc_model_info {
   int32_t context; /* trained context length in tokens */
   int32_t max_step_tokens; /* tokens one llmc_session_step() takes */
   int32_t page_tokens; /* tokens a cache page holds */
-  uint64_t page_bytes; /* bytes of one page, all layers and cache groups together */
+  uint64_t page_bytes; /* bytes of one page of all layers that keep every position */
   uint64_t weights_bytes; /* size of the mapped weights file */
   uint64_t arena_bytes; /* working memory of a session, beside its pages and logits */
   uint64_t state_bytes; /* what recurrent layers keep of a sequence, whatever its length; 0 if there are none */
@@ -116,6 +116,7 @@ typedef struct llmc_model_info {
   int32_t normalize; /* not 0: its pooled embeddings have length 1 */
   int32_t segments; /* it tells apart */
   const char *device; /* "cpu", or the GPU code in use: "cuda:sm_90a"; lives as long as the model */
+  uint64_t window_bytes; /* the most that layers with a window keep of a sequence, whatever its length; 0 if there are none */
 } llmc_model_info;
 
 llmc_status llmc_model_get_info(const llmc_model *model, llmc_model_info *info);
@@ -181,8 +182,9 @@ llmc_status llmc_session_cancel(llmc_session *session);
 /* Opens an empty sequence; *sequence is a small number, used again after closing. LLMC_ERR_FULL when max_sequences are open. */
 llmc_status llmc_sequence_open(llmc_session *session, int32_t *sequence);
 
-/* Forgets the tokens from position `length` on; 0 empties the sequence. LLMC_ERR_ARG if it is shorter, or if it would keep tokens
-** and the model has recurrent layers (llmc_model_info.state_bytes), which keep no past. */
+/* Forgets the tokens from position `length` on; 0 empties the sequence. LLMC_ERR_ARG if it is shorter; if it would keep tokens and the
+** model has recurrent layers (llmc_model_info.state_bytes), which keep no past; or if that is too far back for layers with a window
+** (window_bytes), which forget what their window has left behind: 64 tokens are always possible. */
 llmc_status llmc_sequence_truncate(llmc_session *session, int32_t sequence, int32_t length);
 
 /* Frees a sequence and its pages. */
@@ -229,6 +231,17 @@ typedef struct llmc_profile {
 /* Names are numbered from 0 in the order of their first use in a step. LLMC_ERR_ARG when there is no such number, or the session was
 ** opened without `profile`. */
 llmc_status llmc_session_profile(llmc_session *session, int32_t number, llmc_profile *profile);
+
+/* What a session takes of memory, besides the mapped weights. Bytes. */
+typedef struct llmc_memory {
+  size_t struct_size; /* set by the caller */
+  uint64_t cache_bytes; /* pages and states that its sequences have now */
+  uint64_t cache_peak_bytes; /* the most of them that were ever in use: what stays resident */
+  uint64_t arena_bytes; /* values of a step */
+  uint64_t logits_bytes;
+} llmc_memory;
+
+llmc_status llmc_session_memory(const llmc_session *session, llmc_memory *memory);
 
 /* ---- Embeddings ------------------------------------------------------------------------------------------------------------ */
 

@@ -73,8 +73,9 @@ typedef struct llmc_range { int32_t lo, hi; } llmc_range;
 bool llmc_claim(llmc_worker *worker, int32_t count, int32_t least, llmc_range *range);
 
 /* The cache of one group as one step sees it. Page p of sequence s lies at pool + (int64_t)tables[s * table_stride + p] * page_bytes
-** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used.
-** Of a group of states there is page 0 alone, the sequence's slot: zeros before its first token. */
+** and holds positions [64 p, 64 p + 64). Every page a token of this step needs is in the table; entries past those must not be used,
+** entries before them are of one that is. Of a group of states there is page 0 alone, the sequence's slot: zeros before its first
+** token. */
 typedef struct llmc_step_cache {
   uint8_t *pool; /* aligned to 64 bytes */
   const int32_t *tables; /* [n_seqs][table_stride] */
@@ -102,7 +103,8 @@ typedef struct llmc_step {
 
 typedef enum llmc_cache_kind {
   LLMC_CACHE_PAGED = 0, /* every position is kept */
-  LLMC_CACHE_STATE = 1 /* what recurrent layers made of all positions so far, in one slot per sequence; cannot go back */
+  LLMC_CACHE_STATE = 1, /* what recurrent layers made of all positions so far, in one slot per sequence; cannot go back */
+  LLMC_CACHE_WINDOW = 2 /* the last positions are kept, those that a window reaches */
 } llmc_cache_kind;
 
 /* Layers whose cache is allocated together. A page holds LLMC_PAGE_TOKENS positions of all of them, layer after layer. */
@@ -110,6 +112,7 @@ typedef struct llmc_cache_group {
   llmc_cache_kind kind;
   int32_t layers;
   int32_t tokens_per_page; /* LLMC_PAGE_TOKENS; 0 of a group of states */
+  int32_t window; /* positions that a token sees, its own among them; 0 unless the kind is LLMC_CACHE_WINDOW */
   uint64_t page_bytes; /* of one page over all layers; a multiple of 64 */
 } llmc_cache_group;
 

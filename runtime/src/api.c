@@ -37,6 +37,7 @@ const llmc_api_table llmc_functions = {
     .generate = llmc_rt_generate,
     .session_profile = llmc_rt_session_profile,
     .embed = llmc_rt_embed,
+    .session_memory = llmc_rt_session_memory,
 };
 
 #if defined(_WIN32)

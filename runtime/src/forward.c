@@ -90,6 +90,12 @@ llmc_status llmc_embed(llmc_session *s, const llmc_embed_options *options, float
   return known ? api->embed(s, options, out, capacity, size) : LLMC_ERR_ARG;
 }
 
+llmc_status llmc_session_memory(const llmc_session *s, llmc_memory *memory) {
+  const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, session_memory);
+  return known ? api->session_memory(s, memory) : LLMC_ERR_ARG;
+}
+
 llmc_status llmc_sampler_open(llmc_model *m, const llmc_sampler_options *options, llmc_error *error, llmc_sampler **out) {
   if (out) *out = NULL;
   FORWARD(MODEL, m, sampler_open, m, options, error, out);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "cache_group.h"
 #include "cpu.h"
 #include "memory.h"
 #include "vocabulary.h"
@@ -110,8 +111,13 @@ llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *inf
                           .pooling = plan->pooling,
                           .normalize = plan->normalize,
                           .segments = plan->segments};
-  for (int32_t i = 0; i < plan->n_cache_groups; i++)
-    *(plan->cache_groups[i].kind == LLMC_CACHE_STATE ? &ours.state_bytes : &ours.page_bytes) += plan->cache_groups[i].page_bytes;
+  for (int32_t i = 0; i < plan->n_cache_groups; i++) {
+    const llmc_cache_group *group = &plan->cache_groups[i];
+    if (group->kind == LLMC_CACHE_PAGED) ours.page_bytes += group->page_bytes;
+    if (group->kind == LLMC_CACHE_STATE) ours.state_bytes += group->page_bytes;
+    if (group->kind == LLMC_CACHE_WINDOW)
+      ours.window_bytes += group->page_bytes * (uint64_t)llmc_group_most(group, plan->context, ours.max_step_tokens);
+  }
   return llmc_struct_write(info, &ours, sizeof ours) ? LLMC_OK : LLMC_ERR_ARG;
 }
 

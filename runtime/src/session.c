@@ -32,6 +32,12 @@ static bool allocate_traces(llmc_session *s) {
   return true;
 }
 
+/* Most pages of a group: those that all sequences may have at once, and no more than were asked for. */
+static int32_t page_limit(const llmc_session *s, const llmc_cache_group *group, int32_t max_pages) {
+  int64_t most = (int64_t)llmc_group_most(group, s->context, s->step_tokens) * s->max_sequences;
+  return group->kind == LLMC_CACHE_STATE || most < max_pages ? (int32_t)most : max_pages;
+}
+
 /* Allocates everything but the threads. False: no memory; what is there is freed by closing. */
 static bool allocate(llmc_session *s, int32_t max_pages) {
   const llmc_allocator *a = &s->allocator;
@@ -41,6 +47,7 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
   s->sequences = llmc_alloc_zeroed(a, (size_t)s->max_sequences, sizeof *s->sequences);
   s->pages = llmc_alloc_zeroed(a, groups, sizeof *s->pages);
   s->tables = llmc_alloc_zeroed(a, groups * (size_t)s->max_sequences * stride, sizeof *s->tables);
+  s->kept = llmc_alloc_zeroed(a, groups * (size_t)s->max_sequences, sizeof *s->kept);
   s->step_tables = llmc_alloc_zeroed(a, groups * step_sequences * stride, sizeof *s->step_tables);
   s->caches = llmc_alloc_zeroed(a, groups, sizeof *s->caches);
   s->tokens = llmc_alloc_zeroed(a, n, sizeof *s->tokens);
@@ -49,12 +56,12 @@ static bool allocate(llmc_session *s, int32_t max_pages) {
   s->rows = llmc_alloc_zeroed(a, n, sizeof *s->rows);
   s->starts = llmc_alloc_zeroed(a, n + 1, sizeof *s->starts);
   s->arena = llmc_alloc(a, 1, s->model->gpu ? 0 : plan->arena_bytes, ARENA_ALIGN);
-  if (!s->sequences || !s->pages || !s->tables || !s->step_tables || !s->caches || !s->tokens || !s->segments || !s->positions || !s->rows ||
-      !s->starts || !s->arena)
+  if (!s->sequences || !s->pages || !s->tables || !s->kept || !s->step_tables || !s->caches || !s->tokens || !s->segments ||
+      !s->positions || !s->rows || !s->starts || !s->arena)
     return false;
   for (size_t g = 0; g < groups; g++) {
     const llmc_cache_group *group = &plan->cache_groups[g];
-    llmc_pages_open(&s->pages[g], a, group->page_bytes, group->kind == LLMC_CACHE_STATE ? s->max_sequences : max_pages);
+    llmc_pages_open(&s->pages[g], a, group->page_bytes, page_limit(s, group, max_pages));
     s->caches[g].tables = s->step_tables + g * step_sequences * stride;
     s->caches[g].table_stride = s->table_stride;
   }
@@ -80,8 +87,8 @@ static void release(llmc_session *s) {
   for (int32_t g = 0; s->pages && g < s->plan->n_cache_groups; g++)
     if (s->pages[g].allocator.free) llmc_pages_close(&s->pages[g]);
   if (s->gpu) s->model->gpu_runtime->session_close(s->gpu);
-  void *const blocks[] = {s->sequences, s->pages, s->tables, s->step_tables, s->caches, s->tokens, s->segments,
-                          s->positions, s->rows,  s->starts, s->arena,       s->logits, s->traces, s->spans};
+  void *const blocks[] = {s->sequences, s->pages,     s->tables, s->kept,   s->step_tables, s->caches, s->tokens, s->segments,
+                          s->positions, s->rows,      s->starts, s->arena,  s->logits,      s->traces, s->spans};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) llmc_free(&a, blocks[i]);
   atomic_fetch_sub(&s->model->users, 1);
   s->head.magic = 0;
@@ -139,6 +146,17 @@ llmc_status llmc_rt_session_profile(llmc_session *s, int32_t number, llmc_profil
   }
   if (!llmc_struct_write(profile, &ours, sizeof ours)) return llmc_fail(&s->error, LLMC_ERR_ARG, "profile: NULL or wrong struct_size");
   return LLMC_OK;
+}
+
+llmc_status llmc_rt_session_memory(const llmc_session *s, llmc_memory *memory) {
+  llmc_memory ours = {.arena_bytes = s->model->gpu ? s->plan->gpu->arena_bytes : s->plan->arena_bytes,
+                      .logits_bytes = (uint64_t)s->logits_rows * (uint64_t)s->plan->row_stride * sizeof *s->logits};
+  for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    const llmc_pages *pages = &s->pages[g];
+    ours.cache_bytes += (uint64_t)(pages->n_fresh - pages->n_free) * pages->page_bytes;
+    ours.cache_peak_bytes += (uint64_t)pages->n_fresh * pages->page_bytes;
+  }
+  return llmc_struct_write(memory, &ours, sizeof ours) ? LLMC_OK : LLMC_ERR_ARG;
 }
 
 const char *llmc_rt_session_error(const llmc_session *s) { return s->error.text; }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "cache_group.h"
 #include "llmc_api.h"
 #include "llmc_plan.h"
 #include "model.h"
@@ -14,7 +15,7 @@
 typedef struct llmc_sequence {
   bool open;
   bool in_batch; /* while a batch is checked */
-  int32_t length; /* tokens with a cache entry; pages cover exactly these */
+  int32_t length; /* tokens with a cache entry */
 } llmc_sequence;
 
 struct llmc_session {
@@ -38,6 +39,7 @@ struct llmc_session {
   llmc_sequence *sequences; /* [max_sequences] */
   llmc_pages *pages; /* [n_cache_groups] */
   int32_t *tables; /* [n_cache_groups][max_sequences][table_stride] */
+  int32_t *kept; /* [n_cache_groups][max_sequences]: the first page in a table that the sequence still has */
   int32_t *step_tables; /* [n_cache_groups][max_step_sequences][table_stride]: rows of `tables` in the order of the batch */
   llmc_step_cache *caches; /* [n_cache_groups] */
   int32_t *tokens, *segments, *positions, *rows; /* [step_tokens], what llmc_step points to */
@@ -52,12 +54,9 @@ static inline int32_t *llmc_session_table(const llmc_session *s, int32_t group, 
   return s->tables + ((size_t)group * (size_t)s->max_sequences + (size_t)sequence) * (size_t)s->table_stride;
 }
 
-/* Pages that hold `length` tokens. */
-static inline int32_t llmc_pages_for(int32_t length) { return (int32_t)(((int64_t)length + LLMC_PAGE_TOKENS - 1) / LLMC_PAGE_TOKENS); }
-
-/* Pages of a group that a sequence of `length` tokens has: a state has its slot from the first token on. */
-static inline int32_t llmc_group_pages(const llmc_cache_group *group, int32_t length) {
-  return group->kind == LLMC_CACHE_STATE ? length > 0 : llmc_pages_for(length);
+/* First page that a sequence has of a cache group: earlier ones were out of the reach of its window. */
+static inline int32_t *llmc_session_kept(const llmc_session *s, int32_t group, int32_t sequence) {
+  return s->kept + (size_t)group * (size_t)s->max_sequences + (size_t)sequence;
 }
 
 /* Takes the mark that llmc_rt_session_cancel() left. */
@@ -68,6 +67,7 @@ llmc_sequence *llmc_session_sequence(llmc_session *session, int32_t sequence);
 
 llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *options, llmc_error *error, llmc_session **out);
 llmc_status llmc_rt_session_close(llmc_session *session);
+llmc_status llmc_rt_session_memory(const llmc_session *session, llmc_memory *memory);
 llmc_status llmc_rt_session_profile(llmc_session *session, int32_t number, llmc_profile *profile);
 const char *llmc_rt_session_error(const llmc_session *session);
 llmc_status llmc_rt_session_cancel(llmc_session *session);

@@ -10,18 +10,7 @@ enum { TOKENS_PER_READ = 8 }; /* whose arithmetic takes as long as reading the w
 
 #define REFUSE(...) return llmc_fail(&s->error, LLMC_ERR_ARG, __VA_ARGS__)
 
-/* What a batch needs more: tokens of work, pages of the paged groups, slots of the groups of states. */
-typedef struct needs {
-  int64_t tokens, pages, slots;
-} needs;
-
-static void add_needs(needs *n, int32_t length, int32_t count) {
-  n->tokens += count;
-  n->pages += llmc_pages_for(length + count) - llmc_pages_for(length);
-  n->slots += length == 0;
-}
-
-static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count, needs *n) {
+static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t count) {
   llmc_sequence *q = llmc_session_sequence(s, sequence);
   if (!q) return LLMC_ERR_ARG;
   if (s->plan->encoder && q->length) REFUSE("sequence %d holds tokens: an encoder reads a whole text in one step", sequence);
@@ -31,15 +20,17 @@ static llmc_status check_sequence(llmc_session *s, int32_t sequence, int32_t cou
   if (count > s->context - q->length)
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %d more exceed the context of %d", sequence, q->length,
                      count, s->context);
-  add_needs(n, q->length, count);
   return LLMC_OK;
 }
 
-static llmc_status check_sequences(llmc_session *s, const llmc_batch *b, needs *n) {
+/* n_tokens: of the batch. */
+static llmc_status check_sequences(llmc_session *s, const llmc_batch *b, int64_t *n_tokens) {
   llmc_status status = LLMC_OK;
   int32_t seen = 0;
-  for (; seen < b->n_sequences && !status; seen++)
-    status = check_sequence(s, b->sequences[seen], b->counts[seen], n);
+  for (; seen < b->n_sequences && !status; seen++) {
+    status = check_sequence(s, b->sequences[seen], b->counts[seen]);
+    *n_tokens += b->counts[seen];
+  }
   for (int32_t i = 0; i < seen; i++)
     if (b->sequences[i] >= 0 && b->sequences[i] < s->max_sequences) s->sequences[b->sequences[i]].in_batch = false;
   return status;
@@ -68,9 +59,25 @@ static llmc_status check_rows(llmc_session *s, const llmc_batch *b, int32_t n_to
   return LLMC_OK;
 }
 
-static llmc_status reserve_pages(llmc_session *s, const needs *needed) {
+/* Pages that a sequence takes from a group for `count` tokens, in steps: those before the window come back after each. */
+static int64_t pages_needed(const llmc_session *s, int32_t g, int32_t sequence, int64_t count) {
+  const llmc_cache_group *group = &s->plan->cache_groups[g];
+  int32_t length = s->sequences[sequence].length, had = llmc_group_end(group, length), given = *llmc_session_kept(s, g, sequence);
+  int64_t kept = given, most = 0;
+  for (int64_t done = 0; done < count;) {
+    done = count - done < s->step_tokens ? count : done + s->step_tokens;
+    int32_t after = length + (int32_t)done;
+    int64_t taken = llmc_group_end(group, after) - had - (kept - given);
+    if (taken > most) most = taken;
+    if (llmc_group_kept(group, after) > kept) kept = llmc_group_kept(group, after);
+  }
+  return most;
+}
+
+static llmc_status reserve_pages(llmc_session *s, const int32_t *sequences, const int32_t *counts, int32_t n_sequences) {
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
-    int64_t n = s->plan->cache_groups[g].kind == LLMC_CACHE_STATE ? needed->slots : needed->pages;
+    int64_t n = 0;
+    for (int32_t i = 0; i < n_sequences; i++) n += pages_needed(s, g, sequences[i], counts[i]);
     llmc_status status = llmc_pages_reserve(&s->pages[g], n, &s->error);
     if (status == LLMC_ERR_FULL)
       return llmc_fail(&s->error, status, "%lld more cache pages needed: the session has %d", (long long)n, s->pages[g].limit);
@@ -98,13 +105,25 @@ static void place(llmc_session *s, int32_t i, int32_t sequence, int32_t count) {
   for (int32_t t = 0; t < count; t++) s->positions[start + t] = q->length + t;
   for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
     const llmc_cache_group *group = &s->plan->cache_groups[g];
-    int32_t *table = llmc_session_table(s, g, sequence), pages = llmc_group_pages(group, q->length + count);
-    for (int32_t p = llmc_group_pages(group, q->length); p < pages; p++) table[p] = llmc_pages_take(&s->pages[g]);
-    memcpy((int32_t *)(uintptr_t)s->caches[g].tables + (size_t)i * (size_t)s->table_stride, table, (size_t)pages * sizeof *table);
+    int32_t *table = llmc_session_table(s, g, sequence), end = llmc_group_end(group, q->length + count);
+    for (int32_t p = llmc_group_end(group, q->length); p < end; p++) table[p] = llmc_pages_take(&s->pages[g]);
+    int32_t *row = (int32_t *)(uintptr_t)s->caches[g].tables + (size_t)i * (size_t)s->table_stride;
+    int32_t kept = *llmc_session_kept(s, g, sequence);
+    for (int32_t p = 0; p < kept; p++) row[p] = table[kept];
+    memcpy(row + kept, table + kept, (size_t)(end - kept) * sizeof *table);
     s->caches[g].pool = s->pages[g].pool;
   }
   q->length += count;
   s->starts[i + 1] = start + count;
+}
+
+/* Gives back the pages that no later token of the sequence sees. */
+static void retire(llmc_session *s, int32_t sequence) {
+  for (int32_t g = 0; g < s->plan->n_cache_groups; g++) {
+    const int32_t *table = llmc_session_table(s, g, sequence);
+    int32_t *kept = llmc_session_kept(s, g, sequence), now = llmc_group_kept(&s->plan->cache_groups[g], s->sequences[sequence].length);
+    for (; *kept < now; ++*kept) llmc_pages_give(&s->pages[g], table[*kept]);
+  }
 }
 
 /* Copies n values and zeroes the rows that kernels touch beyond them. */
@@ -163,18 +182,18 @@ static llmc_status execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
 
 llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   llmc_batch b = {.struct_size = sizeof b};
-  needs needed = {0};
+  int64_t n_tokens = 0;
   if (!given || !llmc_struct_read(&b, sizeof b, given)) REFUSE("batch: NULL, wrong struct_size, or a field this version does not know");
   if (!b.tokens || !b.sequences || !b.counts) REFUSE("batch: a NULL array");
   if (b.n_sequences < 1 || b.n_sequences > s->step_tokens) REFUSE("batch: %d sequences", b.n_sequences);
-  llmc_status status = check_sequences(s, &b, &needed);
+  llmc_status status = check_sequences(s, &b, &n_tokens);
   if (status) return status;
-  if (needed.tokens > s->step_tokens)
-    REFUSE("batch: %lld tokens, a step takes %d", (long long)needed.tokens, s->step_tokens);
-  int32_t n = (int32_t)needed.tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
+  if (n_tokens > s->step_tokens)
+    REFUSE("batch: %lld tokens, a step takes %d", (long long)n_tokens, s->step_tokens);
+  int32_t n = (int32_t)n_tokens, n_rows = b.n_rows < 0 ? n : b.n_rows;
   if ((status = check_tokens(s, b.tokens, (size_t)n)) || (status = check_rows(s, &b, n)) ||
       (status = check_segments(s, b.segments, n)) ||
-      (status = reserve_pages(s, &needed)) || (status = reserve_logits(s, n_rows)))
+      (status = reserve_pages(s, b.sequences, b.counts, b.n_sequences)) || (status = reserve_logits(s, n_rows)))
     return status;
   s->n_rows = n_rows;
   fill(s->tokens, b.tokens, n);
@@ -183,7 +202,9 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   fill(s->rows, b.n_rows < 0 ? NULL : b.rows, n_rows);
   for (int32_t i = 0; i < b.n_sequences; i++) place(s, i, b.sequences[i], b.counts[i]);
   for (int32_t i = n; i < llmc_padded_rows(n); i++) s->positions[i] = 0;
-  return execute(s, n, b.n_sequences);
+  status = execute(s, n, b.n_sequences);
+  for (int32_t i = 0; i < b.n_sequences; i++) retire(s, b.sequences[i]);
+  return status;
 }
 
 /* Refuses all of the tokens or none, and gets all memory at once: after this no step fails. */
@@ -196,9 +217,8 @@ static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %zu more exceed the context of %d", sequence, q->length,
                      count, s->context);
   llmc_status status = check_tokens(s, tokens, count);
-  needs needed = {0};
-  add_needs(&needed, q->length, (int32_t)count);
-  if (!status) status = reserve_pages(s, &needed);
+  int32_t all = (int32_t)count;
+  if (!status) status = reserve_pages(s, &sequence, &all, 1);
   return status ? status : reserve_logits(s, 1);
 }
 

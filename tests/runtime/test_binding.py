@@ -58,8 +58,12 @@ def test_a_session_steps_many_sequences(model: Model) -> None:
         both = session.step({a: IDS[:10], b: IDS[:3]})
         assert np.array_equal(both, np.concatenate([model.logits(IDS[:10]), model.logits(IDS[:3])]))
         assert np.array_equal(session.prefill(b, IDS[3:200]), model.logits(IDS[:200])[-1])
-        session.truncate(b, 100)
-        assert np.array_equal(session.step({b: IDS[100:110]}), model.logits(IDS[:110])[100:])
+        session.truncate(b, 150)
+        assert np.array_equal(session.step({b: IDS[150:160]}), model.logits(IDS[:160])[150:])
+        window_page = model.info.page_bytes // 3  # of b's three, the first is out of reach
+        assert session.memory()["cache_bytes"] == 4 * model.info.page_bytes + 3 * window_page
+        with pytest.raises(UsageError, match="layers with a window"):
+            session.truncate(b, 10)
         session.close_sequence(a)
         with pytest.raises(UsageError, match="not open"):
             session.truncate(a)

@@ -12,11 +12,12 @@
 
 #define PROMISE(condition) ((condition) ? (void)0 : abort())
 
-enum { SLOT_BYTES = 8, PAGE_BYTES = LLMC_PAGE_TOKENS * SLOT_BYTES, GROUPS = 2 };
+enum { SLOT_BYTES = 8, PAGE_BYTES = LLMC_PAGE_TOKENS * SLOT_BYTES, GROUPS = 3 };
 
 static const int marker_best, marker_plain;
-static const llmc_cache_group groups[GROUPS] = {{LLMC_CACHE_PAGED, 1, LLMC_PAGE_TOKENS, PAGE_BYTES},
-                                                {LLMC_CACHE_PAGED, 2, LLMC_PAGE_TOKENS, 2 * PAGE_BYTES}};
+static const llmc_cache_group groups[GROUPS] = {{LLMC_CACHE_PAGED, 1, LLMC_PAGE_TOKENS, 0, PAGE_BYTES},
+                                                {LLMC_CACHE_PAGED, 2, LLMC_PAGE_TOKENS, 0, 2 * PAGE_BYTES},
+                                                {LLMC_CACHE_WINDOW, 1, LLMC_PAGE_TOKENS, FAKE_WINDOW, PAGE_BYTES}};
 static const llmc_isa isas[] = {{"never", UINT32_C(1) << 31, &marker_best},
                                 {"best", LLMC_CPU_SSE3, &marker_best},
                                 {"plain", 0, &marker_plain}};
@@ -53,11 +54,12 @@ static void check_step(const llmc_step *s, const llmc_worker *w) {
   for (int g = 0; g < GROUPS; g++) PROMISE((uintptr_t)s->caches[g].pool % 64 == 0);
 }
 
-/* Writes the token into both groups; what comes after it in its page was never written or belongs to a truncated past. */
+/* Writes the token into all groups; what comes after it in its page was never written or belongs to a truncated past. */
 static void append(const llmc_step *s, int32_t t) {
   int sequence = sequence_of(s, t);
   *slot(s, 0, sequence, s->positions[t]) = s->tokens[t] + 1;
   *slot(s, 1, sequence, s->positions[t]) = -(s->tokens[t] + 1);
+  *slot(s, 2, sequence, s->positions[t]) = s->tokens[t] + 2;
 }
 
 static uint64_t mix(uint64_t h, uint64_t x) {
@@ -70,6 +72,7 @@ static uint64_t hash_of(const llmc_step *s, int32_t t) {
   uint64_t h = 1;
   for (int32_t p = 0; p <= s->positions[t]; p++) {
     PROMISE(*slot(s, 0, sequence, p) == -*slot(s, 1, sequence, p) && *slot(s, 0, sequence, p) > 0);
+    PROMISE(p <= s->positions[t] - FAKE_WINDOW || *slot(s, 2, sequence, p) == *slot(s, 0, sequence, p) + 1);
     h = mix(h, (uint64_t)*slot(s, 0, sequence, p));
   }
   return h;

@@ -29,6 +29,7 @@ static void test_null_handles(void) {
   ARG(llmc_session_cancel(NULL));
   ARG(llmc_sequence_open(NULL, &i));
   ARG(llmc_sequence_truncate(NULL, 0, 0));
+  ARG(llmc_session_memory(NULL, NULL));
   ARG(llmc_sequence_close(NULL, 0));
   ARG(llmc_sequence_length(NULL, 0, &i));
   ARG(llmc_session_step(NULL, NULL));
@@ -138,6 +139,7 @@ static void test_batches_that_make_no_sense(llmc_session *s, int32_t sequence) {
   ARG(llmc_session_prefill(s, sequence, &bad_token, 1));
   ARG(llmc_session_prefill(s, other, tokens, 1));
   CHECK(llmc_session_prefill(s, sequence, tokens, SIZE_MAX) == LLMC_ERR_CONTEXT);
+  ARG(llmc_session_memory(s, NULL));
   ARG(llmc_sequence_truncate(s, sequence, 1));
   ARG(llmc_sequence_truncate(s, sequence, -1));
   ARG(llmc_sequence_truncate(s, huge, 0));
