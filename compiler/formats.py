@@ -12,7 +12,7 @@ def supported() -> dict[str, Any]:
     """{"containers", "architectures", "formats", "quantised_directories"}, as lists.
 
     An architecture has "name" (in GGUF files), "papers", "hf", the classes of config.json that it reads, and "verified_against",
-    what tests compare it with: {"gguf": recorded models, "hf": {class: recorded models or RANDOM}}. A format has "name",
+    what tests compare it with: {"gguf": recorded models or RANDOM, "hf": {class: the same}}. A format has "name",
     "ggml_type", "bits_per_weight" and "block".
     """
     from llmc.frontend import arch
@@ -34,7 +34,7 @@ def supported() -> dict[str, Any]:
 
 def _verified(name: str, classes: Sequence[str]) -> dict[str, Any]:
     return {
-        "gguf": verified.FILES.get(name, []),
+        "gguf": verified.FILES.get(name, []) + [RANDOM] * (name in verified.RANDOM_FILES),
         "hf": {c: verified.CLASSES.get(c, []) + [RANDOM] * (c in verified.RANDOM) for c in classes},
     }
 

@@ -65,6 +65,7 @@ RANDOM: dict[str, list[str]] = {
     "GPT2LMHeadModel": ["test_tiny_dense.py"],
     "GPTBigCodeForCausalLM": ["test_tiny_dense.py"],
     "GPTNeoXForCausalLM": ["test_tiny_dense.py"],
+    "Gemma3ForConditionalGeneration": ["test_tiny_wrapped.py"],
     "GemmaForCausalLM": ["test_tiny_dense.py"],
     "Glm4ForCausalLM": ["test_tiny_dense.py"],
     "Glm4MoeForCausalLM": ["test_tiny_transformers.py"],
@@ -95,8 +96,17 @@ RANDOM: dict[str, list[str]] = {
     "Qwen3ForCausalLM": ["test_tiny_transformers.py"],
     "Qwen3MoeForCausalLM": ["test_tiny_transformers.py"],
     "Qwen3NextForCausalLM": ["test_tiny_recurrent.py"],
+    "Qwen3_5ForCausalLM": ["test_tiny_recurrent.py"],
+    "Qwen3_5ForConditionalGeneration": ["test_tiny_wrapped.py"],
+    "Qwen3_5MoeForCausalLM": ["test_tiny_recurrent.py"],
     "SeedOssForCausalLM": ["test_tiny_dense.py"],
     "SmolLM3ForCausalLM": ["test_tiny_dense.py"],
     "StableLmForCausalLM": ["test_tiny_dense.py"],
     "Starcoder2ForCausalLM": ["test_tiny_dense.py"],
+}
+
+# general.architecture -> the tests with a file of a random model
+RANDOM_FILES: dict[str, list[str]] = {
+    "qwen35": ["test_random_gguf.py"],
+    "qwen35moe": ["test_random_gguf.py"],
 }

@@ -128,7 +128,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     options = _gguf_options(keys, layers, context) if keys.gguf else huggingface_options(keys, dialect, layers, context)
     return Config(
         hidden=hidden,
-        intermediate=keys.of_layers("intermediate", layers),
+        intermediate=_intermediate(keys, layers),
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
@@ -258,6 +258,12 @@ def _layers(keys: Keys) -> int:
     if layers > tensors:
         raise MalformedFileError(f"{keys.name('layers')} is {layers}, but the file has {tensors} tensors in all")
     return layers
+
+
+def _intermediate(keys: Keys, layers: int) -> int:
+    """Features of a feed-forward block; 0 where every layer has experts and the file leaves it out."""
+    own = keys.gguf and keys.has("experts") and keys.has("expert_feed_forward_length")
+    return keys.of_layers("intermediate", layers, default=0 if own else REQUIRED)
 
 
 def _head_dim(keys: Keys, hidden: int, heads: int) -> int:

@@ -99,7 +99,8 @@ def _gguf_experts(keys: Keys, layers: int) -> Experts | None:
     gate = keys.integer("expert_gating_func", low=0, high=255, default=0)
     if gate >= len(GATES):
         raise UnsupportedModelError(f"{keys.name('expert_gating_func')} is {gate}; llmc can compile 1 (softmax) and 2 (sigmoid)")
-    intermediate = keys.of_layers("expert_feed_forward_length", layers, default=keys.of_layers("intermediate", layers))
+    own = keys.has("expert_feed_forward_length")
+    intermediate = keys.of_layers("expert_feed_forward_length" if own else "intermediate", layers)
     shared = keys.integer("expert_shared_count", low=0, high=MAX_EXPERTS, default=0) * intermediate
     groups = keys.integer("expert_group_count", low=0, high=count, default=0)
     leading = keys.integer("leading_dense_block_count", low=0, high=layers, default=0)

@@ -24,6 +24,7 @@ from llmc.frontend.quant import FORMATS
 from llmc.frontend.quantization import CACHE_SCALES, read_linears
 from llmc.frontend.quantized import Linear
 from llmc.frontend.safetensors import Shard, Stored, read_shard
+from llmc.frontend.wrapped import is_wrapped, text_config, text_linears, text_name, text_tensors
 from llmc.ir.quant import Format
 
 CONFIG: Final = "config.json"
@@ -112,19 +113,26 @@ def read_huggingface(folder: Path) -> HuggingFace:
     """Opens a model directory. Raises MalformedFileError where a file contradicts itself or another, UnsupportedModelError for
     what llmc does not read, UsageError where a file cannot be opened. Messages name the file and the key or tensor.
     """
-    config = read_json(folder / CONFIG, MAX_CONFIG)
+    whole = read_json(folder / CONFIG, MAX_CONFIG)
+    wrapped = is_wrapped(whole)
+    config = text_config(whole) if wrapped else whole
     _refuse_remote_code(config)
     shards = _read_shards(folder)
     stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
     tied = config.get("tie_word_embeddings", False) is True
-    stored = {name: t for name, t in stored.items() if not (tied and name.startswith("lm_head."))}
+    heads = ("lm_head.", "language_model.lm_head.") if wrapped else ("lm_head.",)
+    stored = {name: t for name, t in stored.items() if not (tied and name.startswith(heads))}
     grouped: dict[str, Linear] = {}
     if config.get(QUANTIZATION) is not None:
         stored = {name: t for name, t in stored.items() if not CACHE_SCALES.fullmatch(name)}
         grouped = _linears(folder, config[QUANTIZATION], stored, shards)
     parts = {t.name for g in grouped.values() for t in g.parts.values()}
+    if wrapped:
+        stored = {name: t for name, t in stored.items() if name in parts or text_name(name)}
     tensors = {name: _tensor(shards[t.file], t) for name, t in stored.items() if name not in parts}
     tensors |= {name: g.tensor for name, g in grouped.items()}
+    if wrapped:
+        tensors, grouped = text_tensors(tensors), text_linears(grouped)
     stacks = find_stacks(tensors)
     single = {part.name for stack in stacks.values() for part in stack.parts}
     tensors = {name: t for name, t in tensors.items() if name not in single} | {name: s.tensor for name, s in stacks.items()}

@@ -103,6 +103,19 @@ def fused_experts(
     return shown
 
 
+def gguf_fused_experts(tensors: Mapping[str, Tensor], layers: int) -> dict[str, View]:
+    """The same of GGUF files that keep gates and ups in one tensor, the gates first, under the names of those that do not."""
+    shown: dict[str, View] = {}
+    for i in range(layers):
+        source = tensors.get(f"blk.{i}.ffn_gate_up_exps.weight")
+        if source is None or len(source.shape) != 3:
+            continue
+        for part, rows in zip(("gate", "up"), halves(source.shape[1], interleaved=False), strict=True):
+            name = f"blk.{i}.ffn_{part}_exps.weight"
+            shown[name] = view(source, name, matrices=source.shape[0], rows=rows)
+    return shown
+
+
 def halves(rows: int, interleaved: bool) -> tuple[slice, slice]:
     """Which rows of a fused matrix belong to the gate, and which to the other half."""
     return (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(0, rows // 2), slice(rows // 2, None))

@@ -1,6 +1,7 @@
 """What each architecture is compared with, read off the lists of the tests: compiler/verified.py, which `make readme` writes.
 
-A recorded model is a folder of shared/models/open; a random one is made by transformers in tests/e2e/test_tiny_*.py.
+A recorded model is a folder of shared/models/open; a random one is made by transformers in tests/e2e/test_tiny_*.py, and written
+as a GGUF file in test_random_gguf.py.
 """
 
 import ast
@@ -12,7 +13,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent / "e2e"
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models" / "open"
 MODULE = Path(__file__).resolve().parents[1] / "compiler" / "verified.py"
-HEADS = ("ForCausalLM", "LMHeadModel", "Model")
+HEADS = ("", "ForCausalLM", "LMHeadModel", "Model")
 HEAD = '''"""What each architecture is compared with by the tests. Written by `make readme` from their lists."""
 
 '''
@@ -26,6 +27,7 @@ def module() -> str:
         ("FILES", "general.architecture -> recorded models", files),
         ("CLASSES", "class of config.json -> recorded models", classes),
         ("RANDOM", "class of config.json -> the tests with a random model", random_models()),
+        ("RANDOM_FILES", "general.architecture -> the tests with a file of a random model", random_files()),
     ]
     return HEAD + "\n".join(_dictionary(*part) for part in parts)
 
@@ -56,6 +58,15 @@ def random_models() -> dict[str, list[str]]:
             if name and path.name not in found.setdefault(name, []):
                 found[name].append(path.name)
     return found
+
+
+def random_files() -> dict[str, list[str]]:
+    """general.architecture -> the test module that writes such files, by the first words of its list."""
+    path = TESTS / "test_random_gguf.py"
+    models = _assigned(path)["MODELS"]
+    assert isinstance(models, ast.Dict)
+    names = dict.fromkeys(ast.literal_eval(key).partition(" ")[0] for key in models.keys if key is not None)
+    return {name: [path.name] for name in names}
 
 
 def _families(path: Path) -> Iterator[str]:

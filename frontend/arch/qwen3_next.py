@@ -21,13 +21,14 @@ from llmc.frontend.arch import (
     without,
 )
 from llmc.frontend.arch.qwen2_moe import KEYS, SHARED_ROUTER
-from llmc.frontend.checkpoint import Tensor
+from llmc.frontend.checkpoint import Checkpoint, Derived, Tensor
 from llmc.frontend.config import Config, Keys
 from llmc.frontend.derived import Rewritten, negated_exp, rows_in_order
 from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, feed_forward, norm, residual
 from llmc.frontend.layers_recurrent import gated_delta
 from llmc.frontend.recurrent import gguf_delta, huggingface_delta
+from llmc.frontend.views import gguf_fused_experts
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
@@ -50,9 +51,9 @@ def adapt(config: Config, keys: Keys) -> Config:
 
 def recurrent_layers(config: Config, keys: Keys) -> tuple[bool, ...]:
     """Stated one by one, or all but the last of so many in a row."""
-    stated = keys.pattern("attention.recurrent_layers", config.layers)
+    stated = keys.pattern("attention.recurrent_layers", config.layers + keys.predicting)
     if stated is not None:
-        return stated
+        return stated[: config.layers]
     every = keys.integer("full_attention_interval", high=config.layers, default=min(4, config.layers))
     return tuple((i + 1) % every != 0 for i in range(config.layers))
 
@@ -72,6 +73,10 @@ def by_kind(tensor: Tensor, config: Config) -> Rewritten:
     sizes = (d.key_dim, d.key_dim, each, each)
     rows = np.arange(sum(sizes) * d.key_heads).reshape(d.key_heads, -1)
     return rows_in_order(tensor, np.concatenate([part.reshape(-1) for part in np.split(rows, np.cumsum(sizes)[:-1], axis=1)]))
+
+
+def views(checkpoint: Checkpoint, config: Config) -> Mapping[str, Derived]:
+    return gguf_fused_experts(checkpoint.tensors, config.layers)
 
 
 QWEN3_NEXT = Architecture(
@@ -98,5 +103,6 @@ QWEN3_NEXT = Architecture(
     dialect=Dialect(experts=replace(KEYS, classes=("Qwen3NextForCausalLM",)), recurrent=("linear_attention",), plus_one=True),
     hf_stored={"delta.in": by_kind, "delta.a": lambda tensor, config: negated_exp(tensor)},
     implied=implied,
+    views=views,
     adapt=adapt,
 )

@@ -21,6 +21,7 @@ QWEN3_NEXT = {
     "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4, "num_experts": 6, "num_experts_per_tok": 2,
     "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "num_hidden_layers": 4,
 }  # fmt: skip
+DELTA = {name: value for name, value in QWEN3_NEXT.items() if name.startswith(("head", "linear", "num_hidden"))}
 FALCON = {
     "mamba_d_ssm": 96, "mamba_n_heads": 6, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 20, "mamba_d_conv": 3,
     "head_dim": 16, "lm_head_multiplier": 0.7, "embedding_multiplier": 1.6, "mlp_multipliers": [1.3, 0.8], "key_multiplier": 0.9,
@@ -35,6 +36,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3 next": ("Qwen3Next", QWEN3_NEXT),
     "qwen3 next with one key head": ("Qwen3Next", {**QWEN3_NEXT, "linear_num_key_heads": 1, "norm_topk_prob": False}),
+    "qwen3.5": ("Qwen3_5", DELTA),
+    "qwen3.5 moe": ("Qwen3_5Moe", {**QWEN3_NEXT, "intermediate_size": None, "full_attention_interval": 2}),
     "mamba": ("Mamba", MAMBA),
     "mamba with biases": ("Mamba", {**MAMBA, "use_bias": True, "state_size": 9, "time_step_rank": 5}),
     "falcon mamba": ("FalconMamba", MAMBA),

@@ -49,25 +49,37 @@ class Tiny:
         return logits
 
 
-def build(family: str, folder: Path, head: str = "ForCausalLM", seed: int = 0, **config: Any) -> Tiny:
-    """A model of class `family` + `head`: SIZES and what `config` says else, or None to leave a key to the family."""
+def build(
+    family: str, folder: Path, head: str = "ForCausalLM", seed: int = 0, outer: dict[str, Any] | None = None, **config: Any
+) -> Tiny:
+    """A model of class `family` + `head`: SIZES and what `config` says else, or None to leave a key to the family.
+
+    outer: what the config says beside that of the language model, in a model that also sees or hears.
+    """
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     torch.manual_seed(seed)
     options = {key: value for key, value in {**SIZES, **config}.items() if value is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        settings = getattr(transformers, f"{family}Config")(attn_implementation="eager", **options)
-        model = getattr(transformers, family + head)(settings).to(torch.float32).eval()
+        kind = getattr(transformers, family + head)
+        options = options if outer is None else {"text_config": options, **outer}
+        settings = kind.config_class(attn_implementation="eager", **options)
+        model = kind(settings).to(torch.float32).eval()
         _randomize(model)
         model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer()))
     return Tiny(folder, model)
 
 
-def check(tiny: Tiny, compiled: Compiled, *, tokens: int = TOKENS, tolerance: float = F32_MAX_ABS) -> None:
-    """Exact arithmetic gives the logits of transformers, and the same bits however the prompt is cut."""
+def check(
+    tiny: Tiny, compiled: Compiled, *, source: Path | None = None, tokens: int = TOKENS, tolerance: float = F32_MAX_ABS
+) -> None:
+    """Exact arithmetic gives the logits of transformers, and the same bits however the prompt is cut.
+
+    source: another file of the same model, in the place of its directory.
+    """
     ids = np.random.default_rng(1).integers(2, VOCAB - 1, tokens).tolist()
-    expected, model = tiny.logits(ids), llmc.load(compiled(tiny.folder, "f32"), threads=2)
+    expected, model = tiny.logits(ids), llmc.load(compiled(source or tiny.folder, "f32"), threads=2)
     whole = model.logits(ids)
     assert np.ptp(expected, axis=-1).min() > 0.1  # the model says something
     assert np.abs(whole - expected).max() <= tolerance

@@ -1,0 +1,76 @@
+"""Families without a recorded GGUF file, from files of random models of transformers, written as llama.cpp's converters do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.reference import Compiled
+from tests.e2e.tiny_gguf import Array, Convert, Named, write
+from tests.e2e.tiny_transformers import build, check
+
+DELTA = {
+    "head_dim": 32, "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4, "num_hidden_layers": 3, "full_attention_interval": 2,
+}  # fmt: skip
+DELTA_KEYS = {
+    "ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.time_step_rank": 4, "ssm.inner_size": 64,
+    "full_attention_interval": 2, "rope.dimension_count": 8, "rope.dimension_sections": [2, 1, 1, 0],
+}  # fmt: skip
+EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48}
+EXPERT_KEYS = {
+    "expert_count": 6, "expert_used_count": 2, "expert_feed_forward_length": 32, "expert_shared_feed_forward_length": 48,
+    "feed_forward_length": None,
+}  # fmt: skip
+
+
+def by_value(part: Array, columns: bool = False) -> Array:
+    """Heads of values, two for each of two key heads, in the order of ggml: the first of every key head, then the second."""
+    part = part.T if columns else part
+    turned = part.reshape(2, 2, -1, *part.shape[1:]).swapaxes(0, 1).reshape(part.shape)
+    return turned.T if columns else turned
+
+
+def delta(name: str, value: Array) -> Named:
+    kind = name.rpartition("linear_attn.")[2]
+    if kind in ("in_proj_qkv.weight", "conv1d.weight"):
+        value = value.squeeze()
+        value = np.concatenate([value[:64], by_value(value[64:])])
+    elif kind in ("in_proj_z.weight", "in_proj_a.weight", "in_proj_b.weight", "dt_bias", "A_log"):
+        value = by_value(-np.exp(value) if kind == "A_log" else value)
+        name = name.replace(".dt_bias", ".dt_proj.bias")
+    elif kind == "out_proj.weight":
+        value = by_value(value, columns=True)
+    elif name.endswith("norm.weight") and kind != "norm.weight":
+        value = value + 1
+    yield from experts(name, value)
+
+
+def experts(name: str, value: Array) -> Named:
+    """Gates and ups of experts, which transformers has in one tensor."""
+    if not name.endswith("experts.gate_up_proj"):
+        yield name + ".weight" * name.endswith("experts.down_proj"), value
+        return
+    for part, half in zip(("gate_proj", "up_proj"), np.split(value, 2, axis=1), strict=True):
+        yield name.replace("gate_up_proj", f"{part}.weight"), half
+
+
+def fused(name: str, value: Array) -> Named:
+    """As `delta`, but gates and ups of experts stay together, as converters do when asked to."""
+    keep = name.endswith("experts.gate_up_proj")
+    yield from ((name.replace("gate_up_proj", "gate_up_proj.weight"), value),) if keep else delta(name, value)
+
+
+MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], Convert]] = {
+    "qwen35": ("Qwen3_5", DELTA, DELTA_KEYS, delta),
+    "qwen35moe": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, delta),
+    "qwen35moe fused": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, fused),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_computes_what_transformers_does(name: str, compiled: Compiled, tmp_path: Path) -> None:
+    family, config, keys, convert = MODELS[name]
+    tiny = build(family, tmp_path / "model", **config)
+    check(tiny, compiled, source=write(tiny, name.partition(" ")[0], keys=keys, convert=convert))

@@ -1,0 +1,47 @@
+"""The language models of directories whose models also see, against random models of transformers that get text alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.e2e.reference import Compiled
+from tests.e2e.test_tiny_recurrent import DELTA
+from tests.e2e.tiny_transformers import Tiny, build, check
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
+QWEN = {"vision_config": {**SIZES, "depth": 1, "num_heads": 2, "out_hidden_size": 64, "num_position_embeddings": 16}}
+GEMMA = {"vision_config": {**SIZES, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}, "mm_tokens_per_image": 4}
+
+MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "qwen3.5": (
+        "Qwen3_5ForConditionalGeneration",
+        {**DELTA, "num_hidden_layers": 2, "full_attention_interval": 2},
+        QWEN,
+    ),
+    "gemma3": ("Gemma3ForConditionalGeneration", {"head_dim": 16, "sliding_window": 24, "num_hidden_layers": 2}, GEMMA),
+}
+
+
+def tiny(name: str, folder: Path) -> Tiny:
+    family, config, outer = MODELS[name]
+    return build(family, folder, head="", outer=outer, **config)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_text_alone_computes_what_transformers_does(name: str, compiled: Compiled, tmp_path: Path) -> None:
+    check(tiny(name, tmp_path / "model"), compiled)
+
+
+def test_older_files_have_the_language_model_elsewhere(compiled: Compiled, tmp_path: Path) -> None:
+    """And a matrix of outputs under it."""
+    model = tiny("qwen3.5", tmp_path / "model")
+    weights = model.folder / "model.safetensors"
+    places = {"model.language_model.": "language_model.model.", "lm_head.": "language_model.lm_head."}
+    moved = {}
+    for name, tensor in load_file(weights).items():
+        found = next((prefix for prefix in places if name.startswith(prefix)), "")
+        moved[places.get(found, "") + name.removeprefix(found)] = tensor
+    save_file(moved, weights)
+    check(model, compiled)
