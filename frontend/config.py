@@ -7,7 +7,7 @@ file's own key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -59,6 +59,16 @@ class Temperature:
 
 
 @dataclass(frozen=True)
+class LayerShape:
+    """Sizes that may differ between the layers of a model."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+
+
+@dataclass(frozen=True)
 class Config:
     """Sizes in elements, lengths in tokens. Factors are 1.0 and caps 0.0 where a family has none."""
 
@@ -98,6 +108,16 @@ class Config:
     conv_taps: int = 0  # of a short convolution
     norm_first: bool = False  # whether a recurrent layer normalises before it gates, where a family has both kinds
     factors: Mapping[str, float] = field(default_factory=dict)  # of products, by the name of the weight
+    shapes: tuple[LayerShape, ...] = ()  # of the layers, one by one; empty: they are alike
+
+    def of_layer(self, layer: int) -> Config:
+        """The config with the sizes of one layer."""
+        if not self.shapes:
+            return self
+        own = self.shapes[layer]
+        return replace(
+            self, heads=own.heads, kv_heads=own.kv_heads, head_dim=own.head_dim, intermediate=own.intermediate, shapes=()
+        )
 
     def is_recurrent(self, layer: int) -> bool:
         return bool(self.recurrent) and self.recurrent[layer]

@@ -120,37 +120,42 @@ def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], col
 def attention(
     s: Step, x: Value, w: Weights, *,
     qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
-    gated: bool = False,
+    gated: bool = False, shares: int | None = None,
 ) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
     qk_norm: each head of q and k is normalised before it rotates; norm_last: after that; row_norm: all heads of q together are,
     and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
-    a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by.
+    a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by. shares: the layer whose
+    keys and values this one attends to, in the place of its own: it has none.
     """
     c = s.config
-    rows = {"attn.q": c.heads * c.head_dim, "attn.k": c.kv_heads * c.head_dim, "attn.v": c.kv_heads * c.head_dim}
-    if gated:
-        rows["attn.q"] *= 2
-    q, k, v = linears(s, x, w, "attn.qkv", rows, c.hidden)
+    rows = {"attn.q": c.heads * c.head_dim * (2 if gated else 1)}
+    if shares is None:
+        rows |= dict.fromkeys(("attn.k", "attn.v"), c.kv_heads * c.head_dim)
+    q, *kv = linears(s, x, w, "attn.qkv", rows, c.hidden)
     if gated:
         q, gate = (alternate(s, q, name, half, 2, c.heads, c.head_dim) for half, name in enumerate(("q", "gate")))
     if c.clip:
-        q, k, v = (s.emit("clamp", part, name="clamped", limit=c.clip) for part in (q, k, v))
-    if row_norm:
-        q = rms_norm(s, q, w.vector("attn.q_norm", rows["attn.q"]), "q_norm")
-        k = rms_norm(s, k, w.vector("attn.k_norm", rows["attn.k"]), "k_norm")
-    if qk_norm:
-        q, k = head_norm(s, q, w, "q_norm", c.heads), head_norm(s, k, w, "k_norm", c.kv_heads)
-    table = s.local_rope_table if local else s.rope_table
-    if rotate and table is not None:
-        q = s.emit("rope", q, table, name="q_rope", heads=c.heads, style=s.rope_style)
-        k = s.emit("rope", k, table, name="k_rope", heads=c.kv_heads, style=s.rope_style)
-    if norm_last:
-        q, k = head_norm(s, q, w, "q_norm", c.heads), head_norm(s, k, w, "k_norm", c.kv_heads)
+        q, *kv = (s.emit("clamp", part, name="clamped", limit=c.clip) for part in (q, *kv))
+    table = (s.local_rope_table if local else s.rope_table) if rotate else None
+
+    def placed(part: Value, name: str, heads: int) -> Value:
+        """Heads of queries or keys, normalised and rotated."""
+        if row_norm:
+            part = rms_norm(s, part, w.vector(f"attn.{name}_norm", heads * c.head_dim), f"{name}_norm")
+        if qk_norm:
+            part = head_norm(s, part, w, f"{name}_norm", heads)
+        if table is not None:
+            part = s.emit("rope", part, table, name=f"{name}_rope", heads=heads, style=s.rope_style)
+        return head_norm(s, part, w, f"{name}_norm", heads) if norm_last else part
+
+    q = placed(q, "q", c.heads)
     if c.temperature is not None:
         q = s.emit("scale_positions", q, s.positions, temperatures(s, c.temperature), name="q", length=c.temperature.length)
-    mixed = _attend(s, q, k, v, local, w.optional_vector("attn.sinks", c.heads))
+    if kv:
+        append(s, placed(kv[0], "k", c.kv_heads), kv[1])
+    mixed = attend(s, q, s.layer if shares is None else shares, local, w.optional_vector("attn.sinks", c.heads))
     if gated:
         mixed = s.emit("sigmoid_mul", gate, mixed, name="gated")
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
@@ -169,14 +174,19 @@ def head_norm(s: Step, x: Value, w: Weights, name: str, heads: int) -> Value:
     return s.emit("head_layer_norm", x, w.vectors(f"attn.{name}", heads, d), name=name, heads=heads, eps=eps)
 
 
-def _attend(s: Step, q: Value, k: Value, v: Value, local: bool, sinks: Value | None) -> Value:
-    """Appends k and v to the layer's cache and attends to it: q [T, H*D], sinks [H] -> [T, H*D]."""
+def append(s: Step, k: Value, v: Value) -> None:
+    """Adds keys and values [T, Hk*D] to the layer's cache."""
+    c = s.config
+    s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=s.layer, kv_heads=c.kv_heads, head_dim=c.head_dim)
+
+
+def attend(s: Step, q: Value, layer: int, local: bool = False, sinks: Value | None = None) -> Value:
+    """q [T, H*D], sinks [H] -> [T, H*D]: attention to the keys and values in the cache of `layer`."""
     c = s.config
     s.windowed = s.windowed or local
     window = {"window": c.window} if local and c.window else {}
     softcap = {"softcap": c.softcap} if c.softcap else {}
-    s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=s.layer, kv_heads=c.kv_heads, head_dim=c.head_dim)
-    of = dict(layer=s.layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
+    of = dict(layer=layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
     scores = s.emit("attention_scores", q, s.kv, name="scores", **of, **softcap)
     of_heads = s.slopes if sinks is None else sinks
     slopes = {"alibi": True} if of_heads is not None and of_heads is s.slopes else {}

@@ -134,7 +134,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     if config.slopes:
         s.slopes = b.constant("slopes", np.array(config.slopes, np.float32))
     for layer in range(config.layers):
-        s.layer = layer
+        s.layer, s.config = layer, config.of_layer(layer)
         x = architecture.block(s, x, w.at(layer))
     last = b.emit("take_rows", x, rows, name="last")
     logits = _states(s, w, last) if architecture.encoder else _head(s, w, last, embedding, vocab)
