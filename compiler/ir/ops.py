@@ -8,91 +8,26 @@ A `q8` operand is given as the float64 values its codes and scales stand for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from llmc.ir import reference as ref
+from llmc.ir.catalogue import CATALOGUE as CATALOGUE
+from llmc.ir.catalogue import Attrs, op
+from llmc.ir.catalogue import OpError as OpError
+from llmc.ir.catalogue import expect as _expect
+from llmc.ir.catalogue import in_forms as _in_forms
+from llmc.ir.catalogue import infer as infer
+from llmc.ir.catalogue import like_first as _like_first
+from llmc.ir.catalogue import outs as _outs
+from llmc.ir.catalogue import same as _same
+from llmc.ir.catalogue import same_in_forms as _same_in_forms
 from llmc.ir.quant import INDICES
 from llmc.ir.types import CACHE, DType, TensorType, f32, i32, q8
 
-Array = npt.NDArray[Any]
-Attrs = Mapping[str, Any]
-Infer = Callable[[Sequence[TensorType], Attrs], tuple[TensorType, ...]]
-Compute = Callable[[Sequence[Any], Attrs], tuple[Any, ...]]
-
-
-class OpError(ValueError):
-    """Operands or attributes that an op does not take."""
-
-
-@dataclass(frozen=True)
-class Op:
-    """`inplace[i] = j`: output i may take the storage of input j when that input has no later use."""
-
-    name: str
-    infer: Infer
-    compute: Compute
-    inplace: Mapping[int, int]
-
-
-CATALOGUE: dict[str, Op] = {}
-
-
-def op(infer: Infer, *, inplace: Mapping[int, int] | None = None) -> Callable[[Compute], Compute]:
-    """Registers the decorated reference under its own name."""
-
-    def register(compute: Compute) -> Compute:
-        name = compute.__name__.rstrip("_")
-        CATALOGUE[name] = Op(name, infer, compute, dict(inplace or {}))
-        return compute
-
-    return register
-
-
-def infer(name: str, inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    """Result types of an op. Raises OpError with the op's name when the operands do not fit."""
-    if name not in CATALOGUE:
-        raise OpError(f"unknown op {name}")
-    try:
-        return CATALOGUE[name].infer(inputs, attrs)
-    except (OpError, ValueError, KeyError, IndexError) as error:
-        raise OpError(f"{name}({', '.join(map(str, inputs))}): {error}") from error
-
-
 # ---- shape rules ------------------------------------------------------------------------------------------------------------
-
-
-def _expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise OpError(message)
-
-
-def _same(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    _expect(all(t.shape == inputs[0].shape for t in inputs), "shapes differ")
-    return (f32(*inputs[0].shape),)
-
-
-def _like_first(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    return (inputs[0],)
-
-
-def _outs(attrs: Attrs, *shape: int | str) -> tuple[TensorType, ...]:
-    """The result forms an op was asked for: out = "f32", "q8" or "f32+q8"."""
-    make = {"f32": f32, "q8": q8}
-    return tuple(make[form](*shape) for form in attrs.get("out", "f32").split("+"))
-
-
-def _in_forms(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    return _outs(attrs, *inputs[0].shape)
-
-
-def _same_in_forms(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    _same(inputs, attrs)
-    return _outs(attrs, *inputs[0].shape)
 
 
 def _embedding(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmc.ir import reference as ref
-from llmc.ir.ops import Attrs, op
-from llmc.ir.ops import _expect as expect
+from llmc.ir.catalogue import Attrs, expect, op
 from llmc.ir.types import CACHE, DType, TensorType, f32
 
 PADDING = 16  # features of a key are a multiple of it

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from llmc.ir import recurrence
+from llmc.ir.catalogue import Attrs, expect, in_forms, op
 from llmc.ir.graph import Node
-from llmc.ir.ops import Attrs, op
-from llmc.ir.ops import _expect as expect
-from llmc.ir.ops import _in_forms as in_forms
 from llmc.ir.recurrence import Array
 from llmc.ir.reference import forms
 from llmc.ir.types import CACHE, TensorType, f32
