@@ -12,9 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmc.codegen.caches import Cache, cache_of, caches_of
+from llmc.codegen.caches import cache_of, caches_of
 from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
-from llmc.codegen.gpu.kernels.elementwise import GpuActivation, GpuScaleColumns, GpuSoftcap, GpuTakeColumns, GpuTakeRows
+from llmc.codegen.gpu.kernels.elementwise import (
+    GpuActivation,
+    GpuGateRows,
+    GpuScaleColumns,
+    GpuSoftcap,
+    GpuTakeColumns,
+    GpuTakeRows,
+)
 from llmc.codegen.gpu.kernels.embed import GpuEmbed
 from llmc.codegen.gpu.kernels.kv_append import GpuKvAppend
 from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
@@ -108,7 +115,9 @@ class _Lowering:
     def __init__(self, graph: Graph, weights: WeightFile) -> None:
         self.graph = graph
         self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])))
-        self.caches = _caches(graph)
+        self.caches = caches_of(graph)
+        self.recurrent = States.of(graph)
+        self.inputs = {node.output.name: node.output.name for node in graph.of_kind("input")}
         self.states = 0
         self.at = {
             v.name: offset
@@ -150,6 +159,19 @@ class _Lowering:
         """Address of a weight; 0 for none."""
         return "0" if value is None else f"s->weights + UINT64_C({self.plan.weights.offset(value)})"
 
+    def vector(self, value: Value | None) -> str:
+        """Address of a vector, which is a weight or a constant; 0 for none."""
+        return self.f32(value) if value is None or value.name in self.constants else self.weight(value)
+
+    def branches(self, *calls: Callable[[], None]) -> list[str]:
+        """The statements of each call, which are taken out of the plan to be put together in another way."""
+        first, found = len(self.plan.statements), []
+        for call in calls:
+            call()
+            found.append(" ".join(self.plan.statements[first:]))
+            del self.plan.statements[first:]
+        return found
+
     def in_place(self, source: Value, target: Value) -> None:
         """Kernels that update their operand need it where the result will be."""
         if self.at[source.name] != self.at[target.name]:
@@ -161,7 +183,7 @@ class _Lowering:
         fmt = _format(weight)
         tiles = align(int(weight.type.shape[0]), TILE) // TILE
         args = (
-            self.weight(weight), self.f32(x), self.weight(bias), at or self.f32(y), _columns(x), tiles, _ld(x),
+            self.weight(weight), self.f32(x), self.vector(bias), at or self.f32(y), _columns(x), tiles, _ld(x),
             align(int(weight.type.shape[0]), TILE), _float(scale), self.tokens(x),
         )  # fmt: skip
         first = len(self.plan.statements)
@@ -180,17 +202,6 @@ class _Lowering:
         return start, f"s->tables[{cache.number}]", f"INT64_C({cache.page_bytes})"
 
 
-def _caches(graph: Graph) -> tuple[Cache, ...]:
-    """The groups of pages. Raises NoKernelError for caches that are not of plain keys and values."""
-    caches = caches_of(graph)
-    if not caches or States.of(graph) is not None:
-        raise NoKernelError("layers that keep a state, or no keys and values, have no GPU kernels")
-    for kept in (cache.geometry for cache in caches):
-        if kept.parts != 2 or kept.dtype not in ("f16", "f32"):
-            raise NoKernelError(f"a KV cache of {kept.dtype}, {kept.parts} vectors a position, has no GPU kernels")
-    return caches
-
-
 def _format(weight: Value) -> Format:
     fmt = weight.type.dtype
     assert not isinstance(fmt, DType)
@@ -204,10 +215,10 @@ def _only_f32(node: Node) -> None:
 
 @_rule("embedding", attrs="scale")
 def _embedding(p: _Lowering, node: Node) -> None:
-    _, table = node.inputs
+    ids, table = node.inputs
     y, k = node.output, _columns(node.output)
     scale = _float(node.attrs.get("scale", 1.0))
-    p.launch(GpuEmbed(_format(table)), p.weight(table), "s->tokens", p.f32(y), k, _ld(y), scale, p.tokens(y))
+    p.launch(GpuEmbed(_format(table)), p.weight(table), f"s->{p.inputs[ids.name]}", p.f32(y), k, _ld(y), scale, p.tokens(y))
 
 
 @_rule("linear", attrs="scale softcap")
@@ -269,7 +280,7 @@ def _norm(p: _Lowering, node: Node, x: Value, o: Value | None, weights: list[Val
     _only_f32(node)
     kind = node.op.removeprefix("add_").removesuffix("_norm") if weights else ""
     spec = GpuNorm(o is not None, kind, len(weights) > 1)
-    weight, bias = map(p.weight, [*weights, None, None][:2])
+    weight, bias = map(p.vector, [*weights, None, None][:2])
     eps, alpha = _float(node.attrs.get("eps", 0.0)), _float(node.attrs.get("alpha", 1.0))
     p.launch(spec, p.f32(x), p.f32(o), weight, bias, p.f32(y), _columns(x), _ld(x), _ld(x), _ld(x), eps, alpha, p.tokens(x))
 
@@ -279,7 +290,7 @@ def _head_norm(p: _Lowering, node: Node) -> None:
     x, weight = node.inputs
     p.in_place(x, node.output)
     spec, y = GpuHeadNorm(int(weight.type.shape[0])), node.output
-    p.launch(spec, p.f32(y), p.weight(weight), node.attrs["heads"], _ld(x), _float(node.attrs["eps"]), p.tokens(x))
+    p.launch(spec, p.f32(y), p.vector(weight), node.attrs["heads"], _ld(x), _float(node.attrs["eps"]), p.tokens(x))
 
 
 @_rule("rope_table", attrs="scale original_context")
@@ -319,6 +330,8 @@ def _kv_append(p: _Lowering, node: Node) -> None:
 def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -> None:
     """`table` given: keys are rotated on their way into the cache."""
     a = node.attrs
+    if a["dtype"] not in ("f16", "f32"):
+        raise NoKernelError(f"keys and values of {a['dtype']} have no GPU kernels")
     style, rotated = (a["style"], _columns(table)) if table else ("half", 0)
     kv, tables, page_bytes = p.layer(node)
     p.launch(
@@ -338,7 +351,7 @@ def _attention(p: _Lowering, node: Node) -> None:
     states, n = f"s->arena + UINT64_C({p.plan.arena})", _ld(q)
     p.states = max(p.states, MAX_BLOCKS * split.heads * (d + 2) * 4)
     kv, tables, page_bytes = p.layer(node)
-    sink, o, tokens = p.weight(sinks[0] if sinks else None), p.f32(node.output), p.tokens(q)
+    sink, o, tokens = p.vector(sinks[0] if sinks else None), p.f32(node.output), p.tokens(q)
     args = [
         p.f32(q), kv, tables, "s->sequence", "s->positions", sink, o, states, a["kv_heads"], n, _ld(node.output),
         "s->table_stride", page_bytes, _float(a["scale"]), _float(softcap), window,
@@ -384,5 +397,15 @@ def _scale_columns(p: _Lowering, node: Node) -> None:
     y = node.output
     p.launch(
         GpuScaleColumns(bool(bias)),
-        p.f32(y), p.weight(factors), p.weight(bias[0] if bias else None), _columns(x), _ld(x), p.tokens(x),
+        p.f32(y), p.vector(factors), p.vector(bias[0] if bias else None), _columns(x), _ld(x), p.tokens(x),
     )  # fmt: skip
+
+
+@_rule("gate_rows")
+def _gate_rows(p: _Lowering, node: Node) -> None:
+    x, logits = node.inputs
+    p.in_place(x, node.output)
+    p.launch(GpuGateRows(), p.f32(node.output), p.f32(logits), _columns(x), _ld(x), _ld(logits), p.tokens(x))
+
+
+from llmc.codegen.gpu import lower_experts  # noqa: E402, F401  # with what is above

@@ -43,13 +43,13 @@ def ir(specs: Sequence[GpuKernelSpec]) -> str:
 
 def _formats(specs: Sequence[GpuKernelSpec]) -> list[BlockFormat]:
     """Each format with a grid once, in the order of the specs."""
-    return [*{fmt.name: fmt for fmt in map(_format, specs) if fmt is not None}.values()]
+    return [*{fmt.name: fmt for spec in specs for fmt in _of(spec)}.values()]
 
 
-def _format(spec: GpuKernelSpec) -> BlockFormat | None:
-    """The format of a kernel that reads a grid."""
-    fmt = getattr(spec, "format", None)
-    return fmt if isinstance(fmt, BlockFormat) and fmt.grid is not None else None
+def _of(spec: GpuKernelSpec) -> list[BlockFormat]:
+    """The formats of a kernel that have a grid."""
+    formats = getattr(spec, "formats", (getattr(spec, "format", None),))
+    return [fmt for fmt in formats if isinstance(fmt, BlockFormat) and fmt.grid is not None]
 
 
 def _words(fmt: BlockFormat) -> list[int]:

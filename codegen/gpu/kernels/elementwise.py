@@ -1,10 +1,11 @@
 """Kernels that touch each element once: activation functions, soft caps, row and column gathers, scaled columns, copies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from llmc.codegen.gpu.spec import Launch
+from llmc.codegen.gpu.spec import GpuKernelSpec, Launch
 from llmc.codegen.kernels.activation import LIMIT, SLOPE
 from llmc.codegen.kernels.base import Param, params
 
@@ -192,9 +193,33 @@ class GpuScaleColumns:
         return _each(self, device, at)
 
 
-def _each(
-    spec: "GpuActivation | GpuSoftcap | GpuTakeRows | GpuTakeColumns | GpuScaleColumns", device: "Device", at: "object"
-) -> "PrimFunc":
+@dataclass(frozen=True)
+class GpuGateRows:
+    """x[t, i] = x[t, i] * sigmoid(logits[t, 0]), in place; rows of logits are ldl apart."""
+
+    @property
+    def symbol(self) -> str:
+        return "gate_rows"
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params("float *x, const float *logits, int32_t n, int32_t ldx, int32_t ldl, int32_t n_tokens")
+
+    @property
+    def launch(self) -> Launch:
+        return _ROWS
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen import tir
+
+        def at(p: SimpleNamespace, t: "Thread", i: "Expr") -> None:
+            here = tir.let(t.y * p.ldx + i)
+            tir.store(p.x, here, activated("sigmoid", tir.load(p.logits, t.y * p.ldl), tir.load(p.x, here)))
+
+        return _each(self, device, at)
+
+
+def _each(spec: GpuKernelSpec, device: "Device", at: "Callable[[SimpleNamespace, Thread, Expr], None]") -> "PrimFunc":
     """A kernel in which a thread does `at(parameters, thread, column)` for one column below n of token thread.y."""
     from llmc.codegen import tir
     from llmc.codegen.gpu import simt
@@ -202,6 +227,6 @@ def _each(
     def body(p: SimpleNamespace, t: "Thread") -> None:
         i = tir.let(t.x * _THREADS + t.index)
         with tir.when(i < p.n):
-            at(p, t, i)  # type: ignore[operator]
+            at(p, t, i)
 
     return simt.device_func(spec, device, body)
