@@ -35,6 +35,7 @@ class ExpertKeys:
     leading        how many layers at the front have no experts
     step           the experts are in every so many-th layer
     dense          the list of further layers that have none
+    least          how many experts there are at least, where there are any; it is no key
     """
 
     classes: tuple[str, ...]
@@ -51,6 +52,7 @@ class ExpertKeys:
     leading: str = ""
     step: str = ""
     dense: str = ""
+    least: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ class Experts:
 
 def read_experts(keys: Keys, layers: int, dialect: Dialect) -> Experts | None:
     """None for a dense model. Raises MalformedFileError or UnsupportedModelError naming the key."""
-    return _gguf_experts(keys, layers) if keys.gguf else _huggingface_experts(keys, layers, dialect.experts)
+    if not keys.gguf:
+        return _huggingface_experts(keys, layers, dialect.experts)
+    return _gguf_experts(keys, layers, dialect.experts.least if dialect.experts else 1)
 
 
-def _gguf_experts(keys: Keys, layers: int) -> Experts | None:
+def _gguf_experts(keys: Keys, layers: int, least: int) -> Experts | None:
     count = keys.integer("experts", low=0, high=MAX_EXPERTS, default=0)
-    if count == 0:
+    if count < least:
         return None
     gate = keys.integer("expert_gating_func", low=0, high=255, default=0)
     if gate >= len(GATES):
@@ -130,7 +134,9 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
     def number(name: str, low: int, high: int, default: int) -> int:
         return checkpoint.integer(name, low, high, default) if name else default
 
-    count = checkpoint.integer(found, 1, MAX_EXPERTS)
+    count = checkpoint.integer(found, 0, MAX_EXPERTS)
+    if count < k.least:
+        return None
     intermediate = checkpoint.integer(k.intermediate, 1, MAX_WIDTH)
     groups = number(k.groups[0], 1, count, 1)
     dense = checkpoint.integers(k.dense, 0, layers - 1, ()) if k.dense else ()

@@ -46,7 +46,7 @@ def mamba2(s: Step, x: Value, w: Weights, *, norm_groups: int | None = None, gat
 def mamba(s: Step, x: Value, w: Weights) -> Value:
     """x [T, C] -> [T, C]: a state space whose channels have a decay of their own for every feature.  Mamba, arXiv:2312.00752.
 
-    Falcon Mamba normalises B, C and what the step sizes are made of, without weights: arXiv:2410.05355.
+    Falcon Mamba normalises B, C and what the step sizes are made of, arXiv:2410.05355; Jamba by weights, arXiv:2403.19887.
     """
     hidden, m = s.config.hidden, sizes(s)
     values, z = linears(s, x, w, "ssm.in", {"ssm.x": m.inner, "ssm.z": m.inner}, hidden)
@@ -55,11 +55,17 @@ def mamba(s: Step, x: Value, w: Weights) -> Value:
     rows = {"ssm.steps": m.dt_rank, "ssm.b": m.state, "ssm.c": m.state}
     steps, b, c = linears(s, values, w, "ssm.x_proj", rows, m.inner)
     if m.norm_eps:
-        steps, b, c = (s.emit("rms_norm", v, ones(s, int(v.type.shape[-1])), eps=m.norm_eps) for v in (steps, b, c))
+        steps, b, c = (_normed(s, v, w, name) for v, name in ((steps, "ssm.dt_norm"), (b, "ssm.b_norm"), (c, "ssm.c_norm")))
     dt = linear(s, steps, w, "ssm.dt", m.inner, m.dt_rank)
     y = stateful(s, "selective_scan", values, dt, b, c, w.table("ssm.a", m.inner, m.state), w.flat("ssm.d", m.inner))
     y = s.emit("mul", s.emit("silu", z), y, name="gated")
     return linear(s, y, w, "ssm.out", hidden, m.inner)
+
+
+def _normed(s: Step, x: Value, w: Weights, name: str) -> Value:
+    """x [T, N] -> [T, N] by the weights of that name, where the family has such."""
+    n = int(x.type.shape[-1])
+    return s.emit("rms_norm", x, w.vector(name, n) if name in w.names else ones(s, n), name=name, eps=sizes(s).norm_eps)
 
 
 def gated_delta(s: Step, x: Value, w: Weights) -> Value:

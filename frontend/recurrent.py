@@ -103,6 +103,16 @@ def _checked_delta(delta: Delta, key_heads: str, heads: str) -> Delta:
     return delta
 
 
+def gguf_mamba(keys: Keys) -> Ssm:
+    """Mamba-1 as GGUF files state it. Raises MalformedFileError naming the key."""
+    return Ssm(
+        inner=keys.integer("ssm.inner_size"),
+        state=keys.integer("ssm.state_size", high=MAX_FEATURES),
+        taps=keys.integer("ssm.conv_kernel", low=2, high=MAX_TAPS),
+        dt_rank=keys.integer("ssm.time_step_rank"),
+    )
+
+
 def gguf_ssm(keys: Keys) -> Ssm:
     """Mamba-2 as GGUF files state it. Raises MalformedFileError or UnsupportedModelError naming the key."""
     ssm = Ssm(

@@ -1,7 +1,7 @@
 """What each architecture is compared with, read off the lists of the tests: compiler/verified.py, which `make readme` writes.
 
 A recorded model is a folder of shared/models/open; a random one is made by transformers in tests/e2e/test_tiny_*.py, and written
-as a GGUF file in test_random_gguf.py.
+as a GGUF file in test_random_gguf*.py.
 """
 
 import ast
@@ -61,12 +61,14 @@ def random_models() -> dict[str, list[str]]:
 
 
 def random_files() -> dict[str, list[str]]:
-    """general.architecture -> the test module that writes such files, by the first words of its list."""
-    path = TESTS / "test_random_gguf.py"
-    models = _assigned(path)["MODELS"]
-    assert isinstance(models, ast.Dict)
-    names = dict.fromkeys(ast.literal_eval(key).partition(" ")[0] for key in models.keys if key is not None)
-    return {name: [path.name] for name in names}
+    """general.architecture -> the test modules that write such files, by the first words of their lists."""
+    found = dict[str, list[str]]()
+    for path in sorted(TESTS.glob("test_random_gguf*.py")):
+        models = _assigned(path)["MODELS"]
+        assert isinstance(models, ast.Dict)
+        for name in dict.fromkeys(ast.literal_eval(key).partition(" ")[0] for key in models.keys if key is not None):
+            found.setdefault(name, []).append(path.name)
+    return found
 
 
 def _families(path: Path) -> Iterator[str]:

@@ -174,6 +174,24 @@ CHOICE_BIAS = {"ffn.choice_bias": ("blk.{i}.exp_probs_b.bias", "model.layers.{i}
 """What joins the scores when experts are chosen. Optional in GGUF files."""
 
 
+def mamba_names(module: str) -> dict[str, tuple[str, str]]:
+    """Tensor names of a Mamba layer; `module` is what Hugging Face files call it. Not all models have all biases."""
+    names = {
+        "ssm.in": ("ssm_in.weight", "in_proj.weight"),
+        "ssm.in.bias": ("ssm_in.bias", "in_proj.bias"),
+        "ssm.conv": ("ssm_conv1d.weight", "conv1d.weight"),
+        "ssm.conv.bias": ("ssm_conv1d.bias", "conv1d.bias"),
+        "ssm.x_proj": ("ssm_x.weight", "x_proj.weight"),
+        "ssm.dt": ("ssm_dt.weight", "dt_proj.weight"),
+        "ssm.dt.bias": ("ssm_dt.bias", "dt_proj.bias"),
+        "ssm.a": ("ssm_a", "A_log"),
+        "ssm.d": ("ssm_d", "D"),
+        "ssm.out": ("ssm_out.weight", "out_proj.weight"),
+        "ssm.out.bias": ("ssm_out.bias", "out_proj.bias"),
+    }
+    return {name: (f"blk.{{i}}.{gguf}", f"{module}.{hf}") for name, (gguf, hf) in names.items()}
+
+
 def mamba2_names(module: str) -> dict[str, tuple[str, str]]:
     """Tensor names of a Mamba-2 layer; `module` is what Hugging Face files call it. Not all models have a norm or biases."""
     names = {

@@ -10,7 +10,7 @@ from typing import Any
 from llmc.frontend.arch import ATTENTION_NAMES, Architecture, biases
 from llmc.frontend.config import MAX_DIM, Config, Keys
 from llmc.frontend.dialect import Dialect
-from llmc.frontend.layers import Step, attention, norm, residual, swiglu
+from llmc.frontend.layers import Step, attention, feed_forward, norm, residual
 from llmc.frontend.layers_recurrent import short_convolution
 from llmc.frontend.recurrent import MAX_TAPS
 from llmc.frontend.weights import Weights
@@ -23,7 +23,7 @@ def block(s: Step, x: Value, w: Weights) -> Value:
     """x: [T, hidden] -> [T, hidden]."""
     recurrent, normed = s.config.is_recurrent(s.layer), norm(s, x, w, "attn.norm")
     x = residual(s, x, short_convolution(s, normed, w) if recurrent else attention(s, normed, w, qk_norm=True))
-    return residual(s, x, swiglu(s, norm(s, x, w, "ffn.norm"), w))
+    return residual(s, x, feed_forward(s, norm(s, x, w, "ffn.norm"), w, gate="sigmoid"))
 
 
 def adapt(config: Config, keys: Keys) -> Config:
@@ -34,8 +34,10 @@ def adapt(config: Config, keys: Keys) -> Config:
 
 
 def _intermediate(keys: Keys, stated: int) -> int:
-    """What the feed-forward block is as wide as: by default the file states more than that."""
+    """What the feed-forward block is as wide as: by default, where there are no experts, the file states more than that."""
     checkpoint = keys.checkpoint
+    if checkpoint.architecture not in LFM2.hf:
+        return stated
     stated = checkpoint.integer("block_ff_dim", 1, MAX_DIM, stated)
     if not checkpoint.flag("block_auto_adjust_ff_dim", True):
         return stated

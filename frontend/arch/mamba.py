@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from llmc.frontend.arch import ALWAYS, Architecture
+from llmc.frontend.arch import ALWAYS, Architecture, mamba_names
 from llmc.frontend.arch.mamba2 import implied as implied_by_mamba2
 from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.config import MAX_DIM, Config, Keys
 from llmc.frontend.derived import negated_exp
 from llmc.frontend.layers import Step, norm, residual
 from llmc.frontend.layers_recurrent import mamba
-from llmc.frontend.recurrent import MAX_FEATURES, MAX_TAPS, Ssm
+from llmc.frontend.recurrent import MAX_FEATURES, MAX_TAPS, Ssm, gguf_mamba
 from llmc.frontend.weights import Weights
 from llmc.ir.graph import Value
 
@@ -28,13 +28,8 @@ def adapt(config: Config, keys: Keys) -> Config:
 
 
 def _gguf(config: Config, keys: Keys) -> Ssm:
-    return Ssm(
-        inner=keys.integer("ssm.inner_size"),
-        state=keys.integer("ssm.state_size", high=MAX_FEATURES),
-        taps=keys.integer("ssm.conv_kernel", low=2, high=MAX_TAPS),
-        dt_rank=keys.integer("ssm.time_step_rank"),
-        norm_eps=config.norm_eps if keys.checkpoint.flag(keys.name("ssm.dt_b_c_rms"), False) else 0.0,
-    )
+    normalised = keys.checkpoint.flag(keys.name("ssm.dt_b_c_rms"), False)
+    return replace(gguf_mamba(keys), norm_eps=config.norm_eps if normalised else 0.0)
 
 
 def _huggingface(config: Config, checkpoint: Checkpoint) -> Ssm:
@@ -58,19 +53,7 @@ MAMBA = Architecture(
     gguf="mamba",
     papers="arXiv:2312.00752, arXiv:2410.05355",
     weights={"attn.norm": ("blk.{i}.attn_norm.weight", f"{LAYER}.norm.weight")},
-    recurrent={
-        "ssm.in": ("blk.{i}.ssm_in.weight", f"{LAYER}.mixer.in_proj.weight"),
-        "ssm.in.bias": ("blk.{i}.ssm_in.bias", f"{LAYER}.mixer.in_proj.bias"),
-        "ssm.conv": ("blk.{i}.ssm_conv1d.weight", f"{LAYER}.mixer.conv1d.weight"),
-        "ssm.conv.bias": ("blk.{i}.ssm_conv1d.bias", f"{LAYER}.mixer.conv1d.bias"),
-        "ssm.x_proj": ("blk.{i}.ssm_x.weight", f"{LAYER}.mixer.x_proj.weight"),
-        "ssm.dt": ("blk.{i}.ssm_dt.weight", f"{LAYER}.mixer.dt_proj.weight"),
-        "ssm.dt.bias": ("blk.{i}.ssm_dt.bias", f"{LAYER}.mixer.dt_proj.bias"),
-        "ssm.a": ("blk.{i}.ssm_a", f"{LAYER}.mixer.A_log"),
-        "ssm.d": ("blk.{i}.ssm_d", f"{LAYER}.mixer.D"),
-        "ssm.out": ("blk.{i}.ssm_out.weight", f"{LAYER}.mixer.out_proj.weight"),
-        "ssm.out.bias": ("blk.{i}.ssm_out.bias", f"{LAYER}.mixer.out_proj.bias"),
-    },
+    recurrent=mamba_names(f"{LAYER}.mixer"),
     rope="half",
     block=block,
     hf=("MambaForCausalLM", FALCON),

@@ -28,12 +28,34 @@ FALCON = {
     "attention_out_multiplier": 1.2, "ssm_multipliers": [0.6, 1.4, 0.7, 1.1, 0.5], "ssm_in_multiplier": 1.25,
     "ssm_out_multiplier": 0.75,
 }  # fmt: skip
+LFM2_MOE = {
+    "layer_types": ["conv", "full_attention", "conv"], "num_dense_layers": 1, "num_experts": 6, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}  # fmt: skip
+GRANITE = {
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"], "mamba_n_heads": 8, "mamba_n_groups": 2,
+    "mamba_d_state": 24, "shared_intermediate_size": 48, "embedding_multiplier": 2.0, "residual_multiplier": 0.7,
+    "attention_multiplier": 0.2, "logits_scaling": 1.3,
+}  # fmt: skip
+JAMBA = {
+    "num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 3, "expert_layer_offset": 1,
+    "num_experts": 4, "mamba_dt_rank": 8,
+}  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "lfm2": ("Lfm2", {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16, "conv_L_cache": 3}),
     "lfm2 with biases": (
         "Lfm2",
         {"full_attn_idxs": [1], "conv_bias": True, "conv_L_cache": 4, "block_auto_adjust_ff_dim": False},
     ),
+    "lfm2 moe": ("Lfm2Moe", LFM2_MOE),
+    "lfm2 moe without a bias": ("Lfm2Moe", {**LFM2_MOE, "use_expert_bias": False, "routed_scaling_factor": 1.5}),
+    "granite hybrid": ("GraniteMoeHybrid", {**GRANITE, "num_local_experts": 0}),
+    "granite hybrid with experts": (
+        "GraniteMoeHybrid",
+        {**GRANITE, "num_local_experts": 6, "position_embedding_type": "rope", "attention_bias": True, "mamba_proj_bias": True},
+    ),
+    "jamba": ("Jamba", JAMBA),
+    "jamba without experts": ("Jamba", {**JAMBA, "num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False}),
     "qwen3 next": ("Qwen3Next", QWEN3_NEXT),
     "qwen3 next with one key head": ("Qwen3Next", {**QWEN3_NEXT, "linear_num_key_heads": 1, "norm_topk_prob": False}),
     "qwen3.5": ("Qwen3_5", DELTA),
