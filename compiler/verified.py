@@ -71,10 +71,13 @@ RANDOM: dict[str, list[str]] = {
     "Glm4MoeForCausalLM": ["test_tiny_transformers.py"],
     "GptOssForCausalLM": ["test_tiny_transformers.py"],
     "GraniteMoeForCausalLM": ["test_tiny_transformers.py"],
+    "GraniteMoeHybridForCausalLM": ["test_tiny_recurrent.py"],
     "GraniteMoeSharedForCausalLM": ["test_tiny_transformers.py"],
     "HunYuanDenseV1ForCausalLM": ["test_tiny_dense.py"],
     "HunYuanMoEV1ForCausalLM": ["test_tiny_transformers.py"],
+    "JambaForCausalLM": ["test_tiny_recurrent.py"],
     "Lfm2ForCausalLM": ["test_tiny_recurrent.py"],
+    "Lfm2MoeForCausalLM": ["test_tiny_recurrent.py"],
     "LlamaForCausalLM": ["test_tiny_transformers.py"],
     "Mamba2ForCausalLM": ["test_tiny_recurrent.py"],
     "MambaForCausalLM": ["test_tiny_recurrent.py"],
@@ -107,6 +110,9 @@ RANDOM: dict[str, list[str]] = {
 
 # general.architecture -> the tests with a file of a random model
 RANDOM_FILES: dict[str, list[str]] = {
+    "granitehybrid": ["test_random_gguf_hybrids.py"],
+    "jamba": ["test_random_gguf_hybrids.py"],
+    "lfm2moe": ["test_random_gguf_hybrids.py"],
     "qwen35": ["test_random_gguf.py"],
     "qwen35moe": ["test_random_gguf.py"],
 }
