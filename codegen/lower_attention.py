@@ -73,7 +73,7 @@ def _attention(p: Lowering, node: Node) -> None:
     group = a["heads"] // a["kv_heads"]
     softcap, window = a.get("softcap", 0.0), a.get("window", 0)
     kind = ("slopes" if a.get("alibi") else "sinks") if of_heads else ""
-    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0, kind)
+    specs = Attention.variants(a["head_dim"], group, a["dtype"], window > 0, softcap > 0, kind, a.get("chunked", False))
     fns = p.kernel(*specs, member=specs[0].symbol)
     n = pad(columns(q))
     tile, o, scale = specs[1].tokens, p.f32(node.output), c_float(a["scale"])
@@ -87,5 +87,6 @@ def _scale_positions(p: Lowering, node: Node) -> None:
     x, _, factors = node.inputs
     p.in_place(x, node.output)
     n, count = columns(x), int(factors.type.shape[0])
-    p.call("llmc_op_scale_positions", "s", p.f32(node.output), p.f32(factors), count, node.attrs["length"], n, pad(n))
+    of_position = node.attrs.get("offset", 0), node.attrs["length"]
+    p.call("llmc_op_scale_positions", "s", p.f32(node.output), p.f32(factors), count, *of_position, n, pad(n))
     p.barrier()

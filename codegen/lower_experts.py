@@ -37,13 +37,15 @@ def _experts(p: Lowering, node: Node) -> None:
     outer, inner = node.attrs.get("forms", ("f32", "f32"))
     table, rows, gate_at, up_at, gated = node.attrs["scratch"]
     types, function = scratch_types(node, p.graph.bounds), node.attrs.get("function", "silu")
+    weigh_x = node.attrs.get("weigh", "result") == "x"
     count, intermediate, hidden = map(int, gate.type.shape)
     fields = {
         "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
         "gate_w": p.expert_matrix(gate, gate_bias, outer), "up_w": p.expert_matrix(up, up_bias, outer),
         "down_w": p.expert_matrix(down, down_bias, inner),
         "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
-        "activation": p.kernel(Activation(function, True, f32=inner == "f32", q8=inner == "q8")), "sum": p.kernel(ExpertSum()),
+        "activation": p.kernel(Activation(function, True, f32=inner == "f32", q8=inner == "q8")),
+        "sum": p.kernel(ExpertSum(weighted=not weigh_x)), "weigh_x": int(weigh_x),
         "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
         "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8",
         "gate": f"F({gate_at})", "up": f"F({up_at})",

@@ -52,10 +52,11 @@ NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
 
 @dataclass(frozen=True)
 class Temperature:
-    """Queries from position i * length on are multiplied by 1 + beta * ln(1 + i)."""
+    """Queries from position i * length - offset on are multiplied by 1 + beta * ln(1 + i)."""
 
     beta: float
     length: int
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Config:
     experts: Experts | None = None
     latent: Latent | None = None  # what all heads share in the place of keys and values; then head_dim is what rotates of a head
     window: int = 0  # positions that a layer with a window sees, its own among them; 0: all
+    chunked: bool = False  # whether windows lie one after the other, in the place of moving on with each position
     states_window: bool = False  # whether there is one, if only of the whole context
     local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
     global_every: int = 0  # layers from one without a window to the next, the first having none; 0: see local_layers
@@ -106,6 +108,7 @@ class Config:
     ssm: Ssm | None = None  # sizes of the recurrent layers' state space
     delta: Delta | None = None  # sizes of the recurrent layers' delta rule
     conv_taps: int = 0  # of a short convolution
+    norm_heads: bool = True  # whether heads of q and k are normalised, where a family has both kinds
     norm_first: bool = False  # whether a recurrent layer normalises before it gates, where a family has both kinds
     factors: Mapping[str, float] = field(default_factory=dict)  # of products, by the name of the weight
     shapes: tuple[LayerShape, ...] = ()  # of the layers, one by one; empty: they are alike

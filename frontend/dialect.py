@@ -27,7 +27,7 @@ FUNCTIONS: Final = {
 MISTRAL_WINDOW: Final = 4096  # what a Mistral config without the key means
 LOCAL_ROPE: Final = "rope_parameters.sliding_attention."
 LOCAL_ROPE_BASE: Final = 10000.0
-LAYER_TYPES: Final = ("full_attention", "sliding_attention")
+FULL: Final = "full_attention"  # in layer_types
 MAX_LENGTH: Final = (1 << 32) - 1
 
 
@@ -37,6 +37,7 @@ class Dialect:
     experts       how the file says what experts are in the place of feed-forward blocks; None where none can be
     tied          whether the embedding serves as the output matrix where the file does not say
     windows       whether layers may have a window
+    windowed      what layer_types calls a layer that has one
     rope_base     where the file does not say
     local_rope    whether layers with a window may rotate by a base of their own
     latent        whether heads share a latent (frontend/latent.py), in GGUF files as well
@@ -49,6 +50,7 @@ class Dialect:
     experts: ExpertKeys | None = None
     tied: bool = False
     windows: bool = False
+    windowed: str = "sliding_attention"
     rope_base: float = 10000.0
     local_rope: bool = False
     recurrent: tuple[str, ...] = ()
@@ -100,7 +102,7 @@ def _local_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tupl
     if kinds is None:
         every = checkpoint.integer("sliding_window_pattern", 1, MAX_LENGTH, 0)
         return tuple((i + 1) % every != 0 for i in range(layers)) if every else None
-    return tuple(kind == "sliding_attention" for kind in kinds)
+    return tuple(kind == dialect.windowed for kind in kinds)
 
 
 def _recurrent_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[bool, ...]:
@@ -112,7 +114,7 @@ def _recurrent_layers(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> 
 def _layer_types(checkpoint: Checkpoint, dialect: Dialect, layers: int) -> tuple[str, ...] | None:
     """What the file says each layer is, None where it does not."""
     kinds = checkpoint.strings("layer_types", None)
-    known = (*(LAYER_TYPES if dialect.windows else LAYER_TYPES[:1]), *dialect.recurrent)
+    known = (FULL, *((dialect.windowed,) if dialect.windows else ()), *dialect.recurrent)
     known = (*known, "attention") if dialect.recurrent else known
     for i, kind in enumerate(kinds or ()):
         if kind not in known:

@@ -36,6 +36,7 @@ class ExpertKeys:
     step           the experts are in every so many-th layer
     dense          the list of further layers that have none
     least          how many experts there are at least, where there are any; it is no key
+    sparse         the list of all layers that have experts, where the file has it; then the three before it say nothing
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class ExpertKeys:
     step: str = ""
     dense: str = ""
     least: int = 1
+    sparse: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
     groups = number(k.groups[0], 1, count, 1)
     dense = checkpoint.integers(k.dense, 0, layers - 1, ()) if k.dense else ()
     sparse = sparse_layers(layers, number(k.leading, 0, layers, 0), number(k.step, 1, MAX_WIDTH, 1))
+    stated = checkpoint.integers(k.sparse, 0, layers - 1, None) if k.sparse else None
+    has = tuple(i in stated for i in range(layers)) if stated is not None else sparse
     return Experts(
         count=count,
         used=checkpoint.integer(k.used, 1, count),
@@ -148,7 +152,7 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
         gate=k.gate,
         normalize=checkpoint.flag(k.normalize, k.normalized) if k.normalize else k.normalized,
         scale=checkpoint.number(k.scale, 1.0, low=-1e6, high=1e6) if k.scale else 1.0,
-        layers=tuple(has and i not in dense for i, has in enumerate(sparse)),
+        layers=tuple(there and i not in dense for i, there in enumerate(has)),
         shared=number(k.shared, 0, MAX_WIDTH, number(k.shared_count, 0, MAX_EXPERTS, 0) * intermediate),
         groups=_groups(count, groups, checkpoint.integer(k.groups[1], 1, groups), k.best_of_group, keys) if groups > 1 else None,
     )

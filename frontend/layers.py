@@ -120,14 +120,15 @@ def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], col
 def attention(
     s: Step, x: Value, w: Weights, *,
     qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
-    gated: bool = False, shares: int | None = None,
+    gated: bool = False, shares: int | None = None, tempered: bool = True,
 ) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
     qk_norm: each head of q and k is normalised before it rotates; norm_last: after that; row_norm: all heads of q together are,
     and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
     a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by. shares: the layer whose
-    keys and values this one attends to, in the place of its own: it has none.
+    keys and values this one attends to, in the place of its own: it has none. tempered: queries grow with their position, where
+    the config says so.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim * (2 if gated else 1)}
@@ -151,8 +152,8 @@ def attention(
         return head_norm(s, part, w, f"{name}_norm", heads) if norm_last else part
 
     q = placed(q, "q", c.heads)
-    if c.temperature is not None:
-        q = s.emit("scale_positions", q, s.positions, temperatures(s, c.temperature), name="q", length=c.temperature.length)
+    if tempered and c.temperature is not None:
+        q = temper(s, q, c.temperature)
     if kv:
         append(s, placed(kv[0], "k", c.kv_heads), kv[1])
     mixed = attend(s, q, s.layer if shares is None else shares, local, w.optional_vector("attn.sinks", c.heads))
@@ -161,16 +162,26 @@ def attention(
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
 
+def temper(s: Step, q: Value, t: Temperature) -> Value:
+    """q [T, H*D], each row multiplied by the factor of its position."""
+    offset = {"offset": t.offset} if t.offset else {}
+    return s.emit("scale_positions", q, s.positions, temperatures(s, t), name="q", length=t.length, **offset)
+
+
 def alternate(s: Step, x: Value, name: str, first: int, of: int, count: int, width: int) -> Value:
     """x [T, count*of*width] -> [T, count*width]: every `of`-th piece of `width` columns, from number `first` on."""
     return s.emit("slice_columns", x, name=name, start=first * width, width=width, stride=of * width, count=count)
 
 
 def head_norm(s: Step, x: Value, w: Weights, name: str, heads: int) -> Value:
-    """x [T, heads*D] -> the same shape, each head normalised: an RMS norm all heads share, or each head's own layer norm."""
+    """x [T, heads*D] -> the same shape, each head normalised: an RMS norm all heads share, or each head's own layer norm.
+
+    A family whose heads are normalised without weights has no name for them.
+    """
     d, eps = s.config.head_dim, s.config.norm_eps
     if s.norm == "rms_norm":
-        return s.emit("head_norm", x, w.vector(f"attn.{name}", d), name=name, heads=heads, eps=eps)
+        weight = w.vector(f"attn.{name}", d) if f"attn.{name}" in w.names else ones(s, d)
+        return s.emit("head_norm", x, weight, name=name, heads=heads, eps=eps)
     return s.emit("head_layer_norm", x, w.vectors(f"attn.{name}", heads, d), name=name, heads=heads, eps=eps)
 
 
@@ -184,7 +195,7 @@ def attend(s: Step, q: Value, layer: int, local: bool = False, sinks: Value | No
     """q [T, H*D], sinks [H] -> [T, H*D]: attention to the keys and values in the cache of `layer`."""
     c = s.config
     s.windowed = s.windowed or local
-    window = {"window": c.window} if local and c.window else {}
+    window = {"window": c.window, **({"chunked": True} if c.chunked else {})} if local and c.window else {}
     softcap = {"softcap": c.softcap} if c.softcap else {}
     of = dict(layer=layer, heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, scale=c.attention_scale)
     scores = s.emit("attention_scores", q, s.kv, name="scores", **of, **softcap)
@@ -209,7 +220,8 @@ def temperatures(s: Step, t: Temperature) -> Value:
     """Factors of queries, one for every `length` positions of the context."""
     if s.temperatures is None:
         with localcontext(prec=40):
-            values = [float(1 + Decimal(t.beta) * Decimal(1 + i).ln()) for i in range(-(-s.config.context // t.length))]
+            count = -(-(s.config.context + t.offset) // t.length)
+            values = [float(1 + Decimal(t.beta) * Decimal(1 + i).ln()) for i in range(count)]
         s.temperatures = s.builder.constant("temperatures", np.array(values, np.float32))
     return s.temperatures
 
@@ -239,12 +251,14 @@ def _gated(s: Step, x: Value, w: Weights, function: str, names: tuple[str, str, 
     return linear(s, product, w, names[2], s.config.hidden, intermediate)
 
 
-def mixture(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax") -> Value:
+def mixture(
+    s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax", weigh_x: bool = False
+) -> Value:
     """x [T, C] -> [T, C]: a token's experts, and where the checkpoint has it the network that every token passes through.
 
     The output of that is multiplied by the sigmoid of a logit of its own where there is a "ffn.shared_router" (Qwen 2).
     """
-    routed = experts(s, x, w, normalize=normalize, clamped=clamped, gate=gate)
+    routed = experts(s, x, w, normalize=normalize, clamped=clamped, gate=gate, weigh_x=weigh_x)
     e = s.config.experts
     if e is None or not e.shared:
         return routed
@@ -255,11 +269,14 @@ def mixture(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = F
     return s.emit("add", routed, shared, name="ffn")
 
 
-def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax") -> Value:
+def experts(
+    s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax", weigh_x: bool = False
+) -> Value:
     """x [T, C] -> [T, C]: the weighted sum of the few SwiGLU experts a router chose for each token.  arXiv:2401.04088.
 
     normalize: the weights of a token sum to one; gate: how a logit becomes a score; unless the checkpoint says otherwise.
-    clamped: SwiGLU as gpt-oss has it, arXiv:2508.10925. Experts have biases where the checkpoint does.
+    clamped: SwiGLU as gpt-oss has it, arXiv:2508.10925. weigh_x: weights multiply what an expert gets, in the place of what it
+    gives. Experts have biases where the checkpoint does.
     """
     c, e = s.config, s.config.experts
     if e is None:
@@ -269,8 +286,8 @@ def experts(s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = F
     matrices = [w.stack(f"ffn.{name}_experts", e.count, *size) for name, size in sizes.items()]
     biased = any(w.has(f"ffn.{name}_experts.bias") for name in sizes)
     biases = [w.vectors(f"ffn.{name}_experts.bias", e.count, rows) for name, (rows, _) in sizes.items() if biased]
-    function = {"function": "clamped_silu"} if clamped else {}
-    return s.emit("experts", x, ids, weights, *matrices, *biases, **function)
+    how = {**({"function": "clamped_silu"} if clamped else {}), **({"weigh": "x"} if weigh_x else {})}
+    return s.emit("experts", x, ids, weights, *matrices, *biases, **how)
 
 
 def _route(s: Step, logits: Value, w: Weights, e: Experts, normalize: bool, gate: str) -> tuple[Value, ...]:

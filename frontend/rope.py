@@ -81,9 +81,11 @@ def _yarn_magnitude(scaling: RopeScaling) -> float:
 
 
 def _llama3_keep(plain: list[Decimal], scaling: RopeScaling) -> list[Decimal]:
-    """Per pair: 1 keeps the original frequency, 0 squeezes it, a ramp over the rotations between."""
+    """Per pair: 1 keeps the original frequency, 0 squeezes it, a ramp over the rotations between, or a step."""
     low, high = Decimal(scaling.low), Decimal(scaling.high)
-    rotations = (scaling.original_context * frequency / (2 * _PI) for frequency in plain)
+    rotations = [scaling.original_context * frequency / (2 * _PI) for frequency in plain]
+    if low == high:
+        return [Decimal(int(r > high)) for r in rotations]
     return [min(max((r - low) / (high - low), Decimal(0)), Decimal(1)) for r in rotations]
 
 

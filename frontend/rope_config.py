@@ -87,8 +87,8 @@ def _scaling(keys: _RopeKeys, dims: int, context: int) -> RopeScaling:
 
 def _llama3(keys: _RopeKeys) -> RopeScaling:
     low, high = keys.number("low_freq_factor", 1e-6, 1e6), keys.number("high_freq_factor", 1e-6, 1e6)
-    if low >= high:
-        raise keys.checkpoint.wrong(f"{keys.prefix}low_freq_factor", f"is {low}, expected less than high_freq_factor {high}")
+    if low > high:
+        raise keys.checkpoint.wrong(f"{keys.prefix}low_freq_factor", f"is {low}, expected at most high_freq_factor {high}")
     return RopeScaling("llama3", keys.factor(), original_context=keys.length(), low=low, high=high)
 
 

@@ -41,9 +41,10 @@ class Attention:
     tok_hi - tok_lo is a multiple of that. No page past a tile's last position is read, no value past it either; where a tile
     holds several tokens, a value that is not finite also spoils the tile's earlier tokens.
 
-    window: a token sees the last `window` positions only, its own among them; pages wholly before that are not read. softcap:
-    scores are capped. of_heads: what the vector of that name holds for each query head h: "sinks", e^it joins the denominator,
-    "slopes" of ALiBi, or "". Parameters are there, and not looked at, without these.
+    window: a token sees the last `window` positions only, its own among them, or if chunked those from the last multiple of it
+    on; pages wholly before that are not read. softcap: scores are capped. of_heads: what the vector of that name holds for each
+    query head h: "sinks", e^it joins the denominator, "slopes" of ALiBi, or "". Parameters are there, and not looked at, without
+    these.
 
     Uses about 12 * d * heads_per_kv * tokens bytes of stack.
     """
@@ -55,6 +56,7 @@ class Attention:
     window: bool = False
     softcap: bool = False
     of_heads: str = ""
+    chunked: bool = False
 
     def __post_init__(self) -> None:
         kv_append.check(self.d, self.dtype)
@@ -62,14 +64,17 @@ class Attention:
             raise ValueError(f"attention of {self.heads_per_kv} heads and {self.tokens} tokens")
         if self.of_heads not in OF_HEADS or (self.softcap and self.of_heads == "slopes"):
             raise ValueError(f"attention with {self.of_heads!r}; there are {OF_HEADS}, and slopes without caps")
+        if self.chunked and not self.window:
+            raise ValueError("chunks are windows")
 
     @classmethod
     def variants(
-        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False, of_heads: str = ""
-    ) -> tuple["Attention", "Attention"]:
+        cls, d: int, heads_per_kv: int, dtype: str, window: bool = False, softcap: bool = False, of_heads: str = "",
+        chunked: bool = False,
+    ) -> tuple["Attention", "Attention"]:  # fmt: skip
         """The kernel for single tokens and the one for tiles, of a power of two of tokens."""
         tokens = 1 << (max(2, min(_TILE_TOKENS, _TILE_ROWS // heads_per_kv)).bit_length() - 1)
-        options = (dtype, window, softcap, of_heads)
+        options = (dtype, window, softcap, of_heads, chunked)
         return cls(d, heads_per_kv, 1, *options), cls(d, heads_per_kv, tokens, *options)
 
     @property
@@ -79,7 +84,8 @@ class Attention:
 
     @property
     def symbol(self) -> str:
-        options = "_window" * self.window + "_softcap" * self.softcap + (f"_{self.of_heads}" if self.of_heads else "")
+        options = "_window" * self.window + "_chunked" * self.chunked + "_softcap" * self.softcap
+        options += f"_{self.of_heads}" if self.of_heads else ""
         return f"attention_d{self.d}_g{self.heads_per_kv}_t{self.tokens}_{self.dtype}{options}"
 
     @property
@@ -106,6 +112,7 @@ def reference(
     softcap: float = 0.0,
     sinks: NDArray[np.floating] | None = None,
     slopes: NDArray[np.floating] | None = None,
+    chunked: bool = False,
 ) -> NDArray[np.float64]:
     """q [T, heads, d]; k, v [positions, kv_heads, d] from position 0 on -> [T, heads, d].
 
@@ -115,7 +122,8 @@ def reference(
     keys, values = (np.repeat(a.astype(np.float64), heads // kv_heads, axis=1) for a in (k, v))
     rows = []
     for row, position in zip(q.astype(np.float64), positions, strict=True):
-        seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
+        oldest = position - position % window if chunked else max(0, position + 1 - window)
+        seen = slice(oldest if window else 0, position + 1)
         scores = np.einsum("hd,shd->hs", row, keys[seen]) * scale
         scores = softcap * np.tanh(scores / softcap) if softcap else scores
         if slopes is not None:

@@ -53,6 +53,10 @@ class AttentionBoth:
         return self.heads_per_kv * self.tokens
 
     @property
+    def chunked(self) -> bool:
+        return False
+
+    @property
     def window(self) -> bool:
         """As the causal kernel calls it."""
         return self.local

@@ -82,6 +82,8 @@ class AttentionKernel:
 
     def oldest_page(self) -> Expr:
         """The page of the oldest key that the tile's first token sees; the others see no older one."""
+        if self.spec.chunked:
+            return let(tir.shifted(self.position - self.position % self.p.window, -6))
         return let(tir.shifted(tir.maximum(i32(0), self.position + 1 - self.p.window), -6))
 
     def of_row(self, row: Expr, ld: Expr) -> Expr:
@@ -120,6 +122,8 @@ class AttentionKernel:
 
     def begin_page(self, number: Expr) -> None:
         """For kernels that need to know where they are."""
+        if self.spec.chunked:
+            self.page_start = let(number * PAGE_TOKENS)  # a position
 
     def up_to_last(self, keys: Expr) -> Expr:
         """`keys` of this page, or as many as there are: values past the last key are not read."""
@@ -205,7 +209,13 @@ class AttentionKernel:
         value = tir.select(tir.counting(key, lanes) < splat(visible, lanes), value, f32(otherwise, lanes))
         if not self.spec.window:
             return value
-        return tir.select(tir.counting(key, lanes) >= splat(visible - self.p.window, lanes), let(value), f32(otherwise, lanes))
+        return tir.select(tir.counting(key, lanes) >= splat(self.oldest_key(visible), lanes), let(value), f32(otherwise, lanes))
+
+    def oldest_key(self, visible: Expr) -> Expr:
+        """The first key of the row's window, counted from the page's first; negative where it lies before the page."""
+        if self.spec.chunked:
+            return visible - 1 - (self.page_start + visible - 1) % self.p.window
+        return visible - self.p.window
 
     def page_values(self, values: Expr, ahead: Expr, index: Expr, visible: Expr) -> None:
         for first, rows, count in _split(self.rows, self.tile.rows):

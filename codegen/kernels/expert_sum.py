@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 class ExpertSum:
     """y[t] = the sum over slots j = 0, 1, ... of weights[t*ldw + j] * rows[place[t*used + j]] for tokens t in [lo, hi).
 
-    Rows have n columns and are padded to 16. One multiply-add after the other, so the bits depend on the token alone.
+    Without `weighted` it is the sum of the rows alone. Rows have n columns and are padded to 16. One multiply-add after the
+    other, so the bits depend on the token alone.
     """
+
+    weighted: bool = True
 
     @property
     def symbol(self) -> str:
-        return "expert_sum"
+        return "expert_sum" + "_plain" * (not self.weighted)
 
     @property
     def params(self) -> tuple[Param, ...]:

@@ -206,6 +206,7 @@ def _experts(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ..
     experts, intermediate, hidden = gate.shape
     _expect(all(w.is_weight_format for w in (gate, up, down)), "takes three weights")
     _expect(attrs.get("function", "silu") in ("silu", "clamped_silu"), f"function {attrs.get('function')}")
+    _expect(attrs.get("weigh", "result") in ("result", "x"), f"weigh {attrs.get('weigh')}")
     _expect(not biases or [b.shape for b in biases] == [w.shape[:2] for w in inputs[3:6]], "a bias for each row of all weights")
     _expect(up.shape == gate.shape and down.shape == (experts, hidden, intermediate), "the shapes of the experts differ")
     _expect(ids.dtype is DType.I32 and ids.shape == weights.shape, "an expert id for each weight")
@@ -381,13 +382,15 @@ def attention_scores(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def softmax_causal(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """scores f32[T,H,S], positions i32[T]: softmax over the keys at or before each token's position, 0 after.
 
-    With `window`, over the last `window` of them. With sinks f32[H], e^sink joins the sum that a head's are divided by; with
-    `alibi` these are slopes, and scores are less by the slope for every position that a key lies back.
+    With `window`, over the last `window` of them, or if `chunked` over those from the last multiple of it on. With sinks f32[H],
+    e^sink joins the sum that a head's are divided by; with `alibi` these are slopes, and scores are less by the slope for every
+    position that a key lies back.
     """
     scores, positions, *of_heads = inputs
     if attrs.get("alibi"):
         scores, of_heads = ref.alibi(scores, positions, *of_heads), []
-    return (ref.softmax_causal(scores, positions, attrs.get("window", 0), *of_heads),)
+    sinks = of_heads[0] if of_heads else None
+    return (ref.softmax_causal(scores, positions, attrs.get("window", 0), sinks, attrs.get("chunked", False)),)
 
 
 @op(_values)
@@ -437,9 +440,10 @@ def scale_columns(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_scale_positions, inplace={0: 0})
 def scale_positions(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """x f32[T,C], positions i32[T], factors f32[F] -> row t times factors[positions[t] // length], or the last of them."""
+    """x f32[T,C], positions i32[T], factors f32[F] -> row t times factors[(positions[t] + offset) // length], or the last."""
     x, positions, factors = inputs
-    return (x * factors[np.minimum(positions // attrs["length"], len(factors) - 1)][:, None],)
+    number = (positions + attrs.get("offset", 0)) // attrs["length"]
+    return (x * factors[np.minimum(number, len(factors) - 1)][:, None],)
 
 
 @op(_take_columns)
@@ -475,12 +479,13 @@ def experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     three, [E,F], [E,F], [E,C] -> f32[T,C].
 
     Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j], where `function`
-    may be "clamped_silu". `forms` says what the products read, "f32" or "q8": x, and what is between.
+    may be "clamped_silu"; if `weigh` is "x", weights multiply x in the place of the result. `forms` says what the products read,
+    "f32" or "q8": x, and what is between.
     Shazeer et al., arXiv:1701.06538.
     """
     x, ids, weights = inputs[:3]
     forms, function = attrs.get("forms", ("f32", "f32")), attrs.get("function", "silu")
-    return (ref.experts(x, ids, weights, [w.array() for w in inputs[3:]], forms, function),)
+    return (ref.experts(x, ids, weights, [w.array() for w in inputs[3:]], forms, function, attrs.get("weigh", "result")),)
 
 
 # ---- ops made by passes -----------------------------------------------------------------------------------------------------

@@ -127,13 +127,17 @@ def softmax_both(scores: Array, positions: Array, reach: int = 0) -> Array:
     return np.asarray(power / power.sum(-1, keepdims=True), np.float32)
 
 
-def softmax_causal(scores: Array, positions: Array, window: int = 0, sinks: Array | None = None) -> Array:
+def softmax_causal(
+    scores: Array, positions: Array, window: int = 0, sinks: Array | None = None, chunked: bool = False
+) -> Array:
     """Row of a token at position p: softmax over keys 0..p, or p-window+1..p where there is a window, zero elsewhere.
 
-    sinks [H]: one more logit of each head, whose probability is left out of the result.
+    sinks [H]: one more logit of each head, whose probability is left out of the result. chunked: windows do not move on with p,
+    but lie one after the other.
     """
     keys, own = np.arange(scores.shape[-1])[None, None, :], positions[:, None, None]
-    hidden = (keys > own) | (keys <= own - window if window else False)
+    oldest = (own - own % window if chunked else own + 1 - window) if window else 0
+    hidden = (keys > own) | (keys < oldest)
     wide = np.where(hidden, -np.inf, scores.astype(np.float64))
     sink = np.full((wide.shape[1], 1), -np.inf) if sinks is None else sinks.astype(np.float64)[:, None]
     top = np.maximum(wide.max(-1, keepdims=True), sink)
@@ -198,11 +202,13 @@ def _sparsemixer(logits: Array, used: int, scale: float, jitter: float) -> tuple
 
 
 def experts(
-    x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str], function: str = "silu"
-) -> Array:
+    x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str], function: str = "silu",
+    weigh: str = "result",
+) -> Array:  # fmt: skip
     """matrices: gate and up [E, F, C], down [E, C, F], perhaps their biases [E, F], [E, F], [E, C].
 
-    forms: of x and of the gated product, "f32" or "q8"; function: "silu" or "clamped_silu".
+    forms: of x and of the gated product, "f32" or "q8"; function: "silu" or "clamped_silu"; weigh: what is multiplied by the
+    weights, "x" or the "result".
     """
     gate, up, down, *biases = matrices
     gate_bias, up_bias, down_bias = biases or [np.zeros((len(m), m.shape[1])) for m in matrices]
@@ -210,7 +216,8 @@ def experts(
     y = np.zeros(x.shape, np.float64)
     for t, row in enumerate(outer(x)):
         for e, weight in zip(ids[t], weights[t], strict=True):
-            halves = matmul(row, gate[e], gate_bias[e]), matmul(row, up[e], up_bias[e])
+            before, weight = (weight, 1.0) if weigh == "x" else (1.0, weight)
+            halves = matmul(row * before, gate[e], gate_bias[e]), matmul(row * before, up[e], up_bias[e])
             gated = clamped_silu_mul(*halves) if function == "clamped_silu" else silu(halves[0]) * halves[1]
             y[t] += np.float64(weight) * matmul(inner(gated), down[e], down_bias[e])
     return y.astype(np.float32)

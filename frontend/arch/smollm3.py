@@ -21,13 +21,17 @@ def block(s: Step, x: Value, w: Weights) -> Value:
 
 
 def adapt(config: Config, keys: Keys) -> Config:
-    """config.json has a 1 for each layer that rotates, and a 0 for each other."""
-    if keys.gguf or keys.checkpoint.keys.get("no_rope_layers") is None:
-        return config
-    rotating = keys.checkpoint.integers("no_rope_layers", 0, 1)
-    if len(rotating) != config.layers:
-        raise keys.checkpoint.wrong("no_rope_layers", f"has {len(rotating)} elements, expected {config.layers}")
-    return replace(config, rotating=tuple(map(bool, rotating)))
+    return config if keys.gguf else replace(config, rotating=rotating_layers(keys, config.layers))
+
+
+def rotating_layers(keys: Keys, layers: int) -> tuple[bool, ...] | None:
+    """config.json may have a 1 for each layer that rotates, and a 0 for each other."""
+    rotating = keys.checkpoint.integers("no_rope_layers", 0, 1, ())
+    if not rotating:
+        return None
+    if len(rotating) != layers:
+        raise keys.checkpoint.wrong("no_rope_layers", f"has {len(rotating)} elements, expected {layers}")
+    return tuple(map(bool, rotating))
 
 
 SMOLLM3 = Architecture(

@@ -130,11 +130,11 @@ void llmc_op_clamp(const llmc_worker *w, float *x, int32_t n, int32_t ld, float 
   }
 }
 
-void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t length,
-                             int32_t n, int32_t ld) {
+void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t offset,
+                             int32_t length, int32_t n, int32_t ld) {
   llmc_range r = llmc_share(w, s->n_tokens);
   for (int32_t t = r.lo; t < r.hi; t++) {
-    int32_t i = s->positions[t] / length;
+    int32_t i = (s->positions[t] + offset) / length;
     float factor = factors[i < count ? i : count - 1], *row = x + (int64_t)t * ld;
     for (int32_t j = 0; j < n; j++) row[j] *= factor;
   }

@@ -92,8 +92,8 @@ void llmc_op_softcap(const llmc_worker *w, llmc_softcap_fn *fn, float *x, int32_
 /* Every element into -limit .. limit. */
 void llmc_op_clamp(const llmc_worker *w, float *x, int32_t n, int32_t ld, float limit, int32_t tokens);
 /* Each token's row times factors[position / length], or the last of `count` factors. */
-void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t length,
-                             int32_t n, int32_t ld);
+void llmc_op_scale_positions(const llmc_worker *w, const llmc_step *s, float *x, const float *factors, int32_t count, int32_t offset,
+                             int32_t length, int32_t n, int32_t ld);
 void llmc_op_take_rows(const llmc_worker *w, const float *x, const int32_t *rows, float *y, int32_t ld, int32_t count);
 /* Column j of y is column columns[j] of x, column 0 where that is none of its n: the indices come from a file. y is not x. */
 void llmc_op_take_columns(const llmc_worker *w, const float *x, const int32_t *columns, float *y, int32_t n, int32_t ld,

@@ -58,6 +58,27 @@ static llmc_q8 q8_row(llmc_q8 q, int32_t row, int32_t k) {
   return q;
 }
 
+static float weight_of(const llmc_experts *e, const llmc_expert_groups *g, int32_t row) {
+  int32_t token = g->source[row], j = 0;
+  while (g->place[token * e->used + j] != row) j++;
+  return e->weights[(int64_t)token * e->ld_slots + j];
+}
+
+/* Multiplies gathered rows [lo, hi) of a group by the weights of their pairs: q8 rows by their scales, which lie by token tile. */
+static void weigh_group(const llmc_experts *e, const llmc_expert_groups *g, int32_t first, int32_t count, llmc_range r) {
+  for (int32_t i = r.lo; i < r.hi && i < count; i++) {
+    float weight = weight_of(e, g, first + i);
+    if (!e->quantize) {
+      float *row = e->rows + (int64_t)(first + i) * e->ld_hidden;
+      for (int32_t j = 0; j < e->hidden; j++) row[j] *= weight;
+      continue;
+    }
+    int32_t tile = i / WIDEST * WIDEST, width = tile_width(count - tile);
+    float *da = q8_row(e->rows_q8, first + tile, e->hidden).da + (i - tile);
+    for (int32_t block = 0; block < e->hidden / 32; block++) da[(int64_t)block * width] *= weight;
+  }
+}
+
 /* Rows [lo, hi) of a group: copies of its tokens' rows of x, in the form its products read; zeros after the last. */
 static void gather_group(const llmc_experts *e, int32_t first, int32_t count, const int32_t *source, llmc_range r) {
   if (e->quantize) {
@@ -82,6 +103,7 @@ static void gather(const llmc_worker *w, const llmc_experts *e, const llmc_exper
     int32_t expert = g->expert[i], rows = llmc_padded_rows(g->count[expert]);
     llmc_range r = {within(mine.lo - before, rows), within(mine.hi - before, rows)};
     if (r.lo < r.hi) gather_group(e, g->first[expert], g->count[expert], g->source, r);
+    if (e->weigh_x) weigh_group(e, g, g->first[expert], g->count[expert], r);
     before += rows;
   }
 }

@@ -73,6 +73,7 @@ typedef struct llmc_experts {
   float *gate, *up; /* [rows][ld_intermediate] */
   float *gated; /* silu(gate) * up as f32, or NULL */
   llmc_q8 gated_q8; /* the same as q8, or no q8 */
+  int32_t weigh_x; /* whether weights multiply x in the place of the result; `sum` is then one without */
   int32_t experts, used, tokens;
   int32_t hidden, ld_hidden, intermediate, ld_intermediate, ld_slots;
 } llmc_experts;

@@ -24,6 +24,7 @@ DECODE = [Attention(d, g, 1, dtype) for d, g, dtype in SHAPES] + [Attention(32, 
 PAIRS = [Attention.variants(*shape) for shape in SHAPES]
 SINKS = [Attention.variants(64, 8, "f16", True, of_heads="sinks"), Attention.variants(6, 3, "f32", False, True, "sinks")]
 SLOPES = [Attention.variants(64, 4, "f16", of_heads="slopes"), Attention.variants(6, 3, "f32", True, of_heads="slopes")]
+CHUNKED = [Attention.variants(d, g, dtype, True, chunked=True) for d, g, dtype in ((64, 4, "f16"), (6, 2, "f32"))]
 OPTIONS = [Attention.variants(d, g, dtype, True, capped) for d, g, dtype, capped in (
     (64, 4, "f16", True), (64, 2, "q8", True), (6, 2, "f32", False),
 )]  # fmt: skip
@@ -75,7 +76,7 @@ class Case:
 
     def assert_close(self) -> None:
         sinks, slopes = (self.of_heads if self.spec.of_heads == kind else None for kind in ("sinks", "slopes"))
-        arguments = (self.positions, self.scale, self.window, self.softcap, sinks, slopes)
+        arguments = (self.positions, self.scale, self.window, self.softcap, sinks, slopes, self.spec.chunked)
         wanted = reference(self.q, self.k, self.v, *arguments)
         assert_sum_close(self.o, wanted, reference(self.q, self.k, np.abs(self.v), *arguments), F32_SUM * max(1.0, self.size))
 
@@ -126,7 +127,7 @@ def test_slopes_take_from_scores_by_distance(
 
 
 @pytest.mark.parametrize("window", [1, 3, 64, 70, 520, 2000])
-@pytest.mark.parametrize("specs", OPTIONS, ids=ids)
+@pytest.mark.parametrize("specs", OPTIONS + CHUNKED, ids=ids)
 def test_a_window_hides_what_lies_before_it(
     specs: tuple[Attention, Attention], isa: Isa, window: int, compiled: Any, guarded: Guard
 ) -> None:

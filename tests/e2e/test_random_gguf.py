@@ -62,9 +62,26 @@ def fused(name: str, value: Array) -> Named:
     yield from ((name.replace("gate_up_proj", "gate_up_proj.weight"), value),) if keep else delta(name, value)
 
 
+LLAMA4 = {
+    "head_dim": 16, "intermediate_size_mlp": 80, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 1,
+    "num_hidden_layers": 4, "attention_chunk_size": 32, "floor_scale": 16, "attn_scale": 0.4, "interleave_moe_layer_step": 2,
+}  # fmt: skip
+LLAMA4_KEYS = {
+    "feed_forward_length": 80, "expert_feed_forward_length": 48, "expert_count": 4, "expert_used_count": 1,
+    "interleave_moe_layer_step": 2, "attention.sliding_window": 32, "attention.temperature_scale": 0.4,
+    "attention.temperature_length": 16,
+}  # fmt: skip
+
+
+def llama4(name: str, value: Array) -> Named:
+    """Experts are turned, and gates and ups apart."""
+    yield from experts(name, value.swapaxes(1, 2) if value.ndim == 3 else value)
+
+
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], Convert]] = {
     "qwen35": ("Qwen3_5", DELTA, DELTA_KEYS, delta),
     "qwen35moe": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, delta),
+    "llama4": ("Llama4", LLAMA4, LLAMA4_KEYS, llama4),
     "qwen35moe fused": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, fused),
 }
 

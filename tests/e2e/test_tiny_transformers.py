@@ -10,6 +10,10 @@ from tests.e2e.tiny_transformers import build, check
 
 ROUTED = {"moe_intermediate_size": 32, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2}
 LATENT = {"kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 32}
+LLAMA4: dict[str, Any] = {
+    "head_dim": 16, "intermediate_size_mlp": 80, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 1,
+    "num_hidden_layers": 4, "attention_chunk_size": 24, "floor_scale": 16, "attn_scale": 0.4,
+}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "Llama": {},
     "Qwen2": {},
@@ -39,6 +43,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "MiniCPM3": {**LATENT, "q_lora_rank": 40, "num_key_value_heads": 4, "dim_model_base": 32},
     "MiniMaxM2": {"num_local_experts": 6, "num_experts_per_tok": 3, "head_dim": 32, "rotary_dim": 16},
     "GptOss": {"head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 3, "sliding_window": 16},
+    "Llama4": {
+        **LLAMA4, "interleave_moe_layer_step": 2, "rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0,
+            "low_freq_factor": 1.0, "high_freq_factor": 1.0, "original_max_position_embeddings": 64},
+    },
     "Mixtral": {"num_local_experts": 5, "num_experts_per_tok": 2},
     "Olmoe": {"num_experts": 6, "num_experts_per_tok": 3},
     "Phimoe": {"num_local_experts": 6, "attention_bias": True, "lm_head_bias": True, "router_jitter_noise": 0.4},

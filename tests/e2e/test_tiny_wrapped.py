@@ -13,6 +13,15 @@ from tests.e2e.tiny_transformers import Tiny, build, check
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
 QWEN = {"vision_config": {**SIZES, "depth": 1, "num_heads": 2, "out_hidden_size": 64, "num_position_embeddings": 16}}
 GEMMA = {"vision_config": {**SIZES, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}, "mm_tokens_per_image": 4}
+LLAMA4 = {
+    "head_dim": 16, "intermediate_size_mlp": 80, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 2,
+    "num_hidden_layers": 2, "attention_chunk_size": 24, "no_rope_layers": [1, 0], "use_qk_norm": False,
+    "attn_temperature_tuning": False, "moe_layers": [1],
+}  # fmt: skip
+LLAMA4_VISION = {"vision_config": {
+    **SIZES, "intermediate_size": 128, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14, "vision_output_dim": 32,
+    "projector_input_dim": 32, "projector_output_dim": 32,
+}}  # fmt: skip
 
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "qwen3.5": (
@@ -20,6 +29,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**DELTA, "num_hidden_layers": 2, "full_attention_interval": 2},
         QWEN,
     ),
+    "llama4": ("Llama4ForConditionalGeneration", LLAMA4, LLAMA4_VISION),
     "gemma3": ("Gemma3ForConditionalGeneration", {"head_dim": 16, "sliding_window": 24, "num_hidden_layers": 2}, GEMMA),
 }
 

@@ -194,6 +194,8 @@ def test_rows_are_scaled_by_how_far_along_they_are() -> None:
     x, positions, factors = np.ones((4, 2), np.float32), np.array([0, 7, 8, 99], np.int32), np.array([1, 2, 3], np.float32)
     (y,) = CATALOGUE["scale_positions"].compute([x, positions, factors], {"length": 8})
     assert y[:, 0].tolist() == [1, 1, 2, 3]
+    (y,) = CATALOGUE["scale_positions"].compute([x, positions, factors], {"length": 8, "offset": 1})
+    assert y[:, 0].tolist() == [1, 2, 2, 3]
 
 
 def test_slopes_take_from_scores_by_distance() -> None:
