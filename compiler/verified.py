@@ -78,6 +78,8 @@ RANDOM: dict[str, list[str]] = {
     "JambaForCausalLM": ["test_tiny_recurrent.py"],
     "Lfm2ForCausalLM": ["test_tiny_recurrent.py"],
     "Lfm2MoeForCausalLM": ["test_tiny_recurrent.py"],
+    "Llama4ForCausalLM": ["test_tiny_transformers.py"],
+    "Llama4ForConditionalGeneration": ["test_tiny_wrapped.py"],
     "LlamaForCausalLM": ["test_tiny_transformers.py"],
     "Mamba2ForCausalLM": ["test_tiny_recurrent.py"],
     "MambaForCausalLM": ["test_tiny_recurrent.py"],
@@ -113,6 +115,7 @@ RANDOM_FILES: dict[str, list[str]] = {
     "granitehybrid": ["test_random_gguf_hybrids.py"],
     "jamba": ["test_random_gguf_hybrids.py"],
     "lfm2moe": ["test_random_gguf_hybrids.py"],
+    "llama4": ["test_random_gguf.py"],
     "qwen35": ["test_random_gguf.py"],
     "qwen35moe": ["test_random_gguf.py"],
 }

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.reference import Compiled
+import llmc
+from tests.e2e.reference import Compiled, kl
 from tests.e2e.tiny_gguf import Array, Convert, Named, write
-from tests.e2e.tiny_transformers import build, check
+from tests.e2e.tiny_transformers import TOKENS, VOCAB, build, check
 
 DELTA = {
     "head_dim": 32, "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16,
@@ -91,3 +92,20 @@ def test_a_file_computes_what_transformers_does(name: str, compiled: Compiled, t
     family, config, keys, convert = MODELS[name]
     tiny = build(family, tmp_path / "model", **config)
     check(tiny, compiled, source=write(tiny, name.partition(" ")[0], keys=keys, convert=convert))
+
+
+INT8 = ("qwen35", "llama4")
+MEAN_KL = 0.01
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_eight_bits_stay_close(name: str, tmp_path: Path) -> None:
+    """Weights, activations and what experts are given in 8 bits, one by one and together in the same bits."""
+    family, config, keys, convert = MODELS[name]
+    tiny = build(family, tmp_path / "model", **config)
+    llmc.compile(write(tiny, name, keys=keys, convert=convert), tmp_path / "out", targets=["cpu:native"], weights="q8_0")
+    ids = np.random.default_rng(1).integers(2, VOCAB - 1, TOKENS).tolist()
+    whole = llmc.load(tmp_path / "out", threads=2).logits(ids)
+    divergence = kl(tiny.logits(ids), whole).mean()
+    assert 0 < divergence <= MEAN_KL
+    assert np.array_equal(llmc.load(tmp_path / "out", threads=1).logits(ids, chunks=[1] * TOKENS), whole)
