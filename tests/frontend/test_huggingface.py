@@ -138,7 +138,7 @@ def test_a_mistral_has_a_window_unless_it_says_otherwise(tmp_path: Path, changes
         ({"num_hidden_layers": 3}, "num_hidden_layers"),
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.factor"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}, "low_freq_factor"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 5, "high_freq_factor": 4}}, "low_freq_factor"),
         ({"rope_scaling": LONGROPE}, "original_max_position_embeddings"),
         ({"rope_scaling": LONGROPE | {"long_factor": [2]}, "original_max_position_embeddings": 32}, "long_factor has 1 elements"),
         ({"rope_scaling": LONGROPE | {"short_factor": [1, 0]}, "original_max_position_embeddings": 32}, "short_factor holds"),
