@@ -31,6 +31,7 @@ def cased(digits: str, mark: str = "", contraction: str = "", end: str = "/") ->
     return rf"{either}|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n{end}]*|{BLANKS}"
 
 
+LINES = r"[^\n]+|[\n]+"
 SYMBOL = r"[\p{S}&&[^~]]"
 DEEPSEEK_3 = (
     r"[!-/:-~&&[^A-Za-z]][A-Za-z]+"
@@ -53,6 +54,7 @@ class PreTokenizer:
 
     ignore_merges: a piece that is a token is that token, whatever the merges make of it. add_bos: the default of add_bos_token.
     default_bos: whether a file without a bos_token_id has one. clean_spaces: detokenising removes the space before punctuation.
+    characters: tokens spell spaces U+2581 and words begin as characters, as SentencePiece has it, not as bytes; a BOS is added.
     """
 
     names: tuple[str, ...]
@@ -61,6 +63,7 @@ class PreTokenizer:
     add_bos: bool = False
     default_bos: bool = True
     clean_spaces: bool = False
+    characters: bool = False
 
 
 DEFAULT = "default"  # also for files that do not say
@@ -88,7 +91,7 @@ PRE_TOKENIZERS = (
     PreTokenizer(("stablelm2", "megrez"), (words(r"\p{N}"),), clean_spaces=True),
     PreTokenizer(("qwen35",), (words(r"\p{N}", r"[\p{L}\p{M}]"),)),
     PreTokenizer(("ufakzeka",), (words(r"\p{N}", contraction=""),)),
-    PreTokenizer(("laguna",), (r"[^\n]+|[\n]+", words(r"\p{N}"))),
+    PreTokenizer(("laguna",), (LINES, words(r"\p{N}"))),
     PreTokenizer(("minicpm5",), (r"\p{N}{1,3}", words(r"\p{N}+")), ignore_merges=True, clean_spaces=True),
     PreTokenizer(("jais-2",), (JAIS_2,), clean_spaces=True),
     PreTokenizer(("tekken",), (cased(r"\p{N}"),), ignore_merges=True, add_bos=True),
@@ -105,6 +108,8 @@ PRE_TOKENIZERS = (
     PreTokenizer(("poro-chat",), (BLOOM,)),
     PreTokenizer(("bloom", "gpt3-finnish"), (BLOOM,), clean_spaces=True),
     PreTokenizer(("viking",), (BLOOM, r"\p{N}")),
+    PreTokenizer(("gemma4", "granite-embed-multi-311m"), (LINES,), clean_spaces=True, characters=True),
+    PreTokenizer(("sarvam-moe",), (LINES,), characters=True),
     PreTokenizer(("chameleon",), CHAMELEON, add_bos=True),
 )
 

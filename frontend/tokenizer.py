@@ -1,10 +1,10 @@
 """Compiles a checkpoint's tokenizer to one blob, which the runtime uses where it is mapped: nothing is parsed or copied there.
 
-The blob, little-endian, version 2 (runtime/src/tokenizer_blob.h is the same text in C):
+The blob, little-endian, version 3 (runtime/src/tokenizer_blob.h is the same text in C):
 
     0   magic      "LLMCTOK\\0"
     8   u32        version
-    12  u32        kind: 1 byte-level BPE, 2 SentencePiece BPE, 3 WordPiece
+    12  u32        kind: 1 BPE, 2 SentencePiece BPE, 3 WordPiece, 4 Unigram
     16  u64        size of the blob
     24  u32        flags (Flag)
     28  u32        tokens
@@ -19,7 +19,7 @@ The same checkpoint gives the same bytes, whatever the machine, locale or hash s
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -30,18 +30,18 @@ from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.tokenizer_automaton import compile_patterns
 from llmc.frontend.tokenizer_normalizer import STEP_WORDS, Step, compile_steps
 from llmc.frontend.tokenizer_tables import descending_keys, merge_index, pool, text_index, trie
+from llmc.frontend.tokenizer_unigram import SPACE
 from llmc.frontend.tokenizer_vocabulary import HIDDEN, LOOKED_FOR, Attribute, Attributes, Vocabulary, byte_of, read_vocabulary
 from llmc.frontend.tokenizer_wordpiece import PHANTOM_SPACE
 
-MAGIC, VERSION = b"LLMCTOK\0", 2
-KINDS = {"bpe": 1, "spm": 2, "wordpiece": 3}
+MAGIC, VERSION = b"LLMCTOK\0", 3
+KINDS = {"bpe": 1, "spm": 2, "wordpiece": 3, "unigram": 4}
 ROLES = ("bos", "eos", "eot", "eom", "unknown", "sep", "pad")
 ALIGN = 16
 HEADER = struct.Struct("<8sIIQ4I7iI")
 SECTIONS = 32  # entries of the directory
 MAX_TRIE_NODES = 1 << 24
 MAX_TEXT = (1 << 31) - 1
-SPACE = "▁"  # how SentencePiece spells a space
 
 
 class Flag(IntFlag):
@@ -52,6 +52,8 @@ class Flag(IntFlag):
     IGNORE_MERGES = 16
     ADD_SEP = 32
     PHANTOM_SPACE = 64  # keys of WordPiece are as in GGUF files
+    BYTE_FALLBACK = 128  # of Unigram: what is unknown is spelt in byte tokens
+    CHARACTERS = 256  # words of BPE begin as characters
 
 
 class SpecialFlag(IntFlag):
@@ -68,7 +70,7 @@ class Section(IntEnum):
     PIECE_ENDS = 0  # u32 [T + 1]
     PIECES = 1  # u8: what each token prints, special tokens included
     ATTRIBUTES = 2  # u8 [T]: Attribute
-    TEXT_STARTS = 3  # u32: finds tokens by text (SentencePiece, and BPE with IGNORE_MERGES)
+    TEXT_STARTS = 3  # u32: finds tokens by text (SentencePiece, and BPE with IGNORE_MERGES or CHARACTERS)
     TEXT_ENTRIES = 4  # u32 [n, 4]: low half of the hash, id, offset and length in TEXTS
     TEXTS = 5  # u8
     BYTES = 6  # u32 [256]: the symbol of a byte (BPE), the token of a byte (SentencePiece)
@@ -84,18 +86,21 @@ class Section(IntEnum):
     CLASSES = 16  # u8 [rows, 256]
     MACHINE_STARTS = 17  # u32 [patterns + 1]: first state of each machine in MACHINES
     MACHINES = 18  # u16 [states, symbols]: next state of this machine, plus 1 << 15 where a match ends before the symbol
-    WORD_NODES = 19  # u32 [n + 1, 2]: over the keys of WordPiece; an ending is 1 + the token's id
+    WORD_NODES = 19  # u32 [n + 1, 2]: over the keys of WordPiece, the tokens of Unigram; an ending is 1 + the token's id
     WORD_EDGES = 20  # u32
     STEPS = 21  # u32 [n, 6]: what is done to a text first, in order (tokenizer_normalizer.py; the next four as well)
     MAP_PAGES = 22  # u16 [maps, 0x1100]
     MAP_ENTRIES = 23  # u32 [rows, 256]
     MAP_TEXTS = 24  # u8
     PAIRS = 25  # u32 [n, 3]
+    CHARSMAP = 26  # u32: units of a double-array trie (tokenizer_charsmap.py)
+    REWRITTEN = 27  # u8: what its leaves point into
+    SCORES = 28  # f64 [T] (Unigram): log probabilities; of the unknown token that of a character no token covers
 
 
 DTYPES = dict.fromkeys((Section.CLASS_PAGES, Section.MACHINES, Section.MAP_PAGES), "<u2") | dict.fromkeys(
-    (Section.PIECES, Section.ATTRIBUTES, Section.TEXTS, Section.CLASSES, Section.MAP_TEXTS), "u1"
-)
+    (Section.PIECES, Section.ATTRIBUTES, Section.TEXTS, Section.CLASSES, Section.MAP_TEXTS, Section.REWRITTEN), "u1"
+) | {Section.SCORES: "<f8"}
 # Sections whose elements are several numbers.
 ENTRY = {
     Section.TEXT_ENTRIES: 4, Section.MERGE_ENTRIES: 4, Section.SPECIALS: 4, Section.TRIE_NODES: 2, Section.WORD_NODES: 2,
@@ -125,6 +130,8 @@ def compile_vocabulary(vocabulary: Vocabulary) -> bytes:
             sections |= _bpe_sections(vocabulary)
         case "spm":
             sections |= _spm_sections(vocabulary, texts)
+        case "unigram":
+            sections |= _unigram_sections(vocabulary, texts)
         case _:
             sections |= _wordpiece_sections(vocabulary)
     return _blob(vocabulary, sections, max(map(len, texts)))
@@ -161,6 +168,8 @@ def _flags(vocabulary: Vocabulary) -> Flag:
         Flag.IGNORE_MERGES: vocabulary.pre is not None and vocabulary.pre.ignore_merges,
         Flag.ADD_SEP: vocabulary.add_sep,
         Flag.PHANTOM_SPACE: vocabulary.wordpiece is not None and vocabulary.wordpiece.first == PHANTOM_SPACE,
+        Flag.BYTE_FALLBACK: vocabulary.unigram is not None and vocabulary.unigram.byte_fallback,
+        Flag.CHARACTERS: vocabulary.characters,
     }
     return Flag(sum(flag for flag, on in flags.items() if on))
 
@@ -201,6 +210,8 @@ def _step_sections(steps: Sequence[Step]) -> Sections:
         Section.MAP_ENTRIES: tables.entries,
         Section.MAP_TEXTS: tables.texts,
         Section.PAIRS: tables.pairs,
+        Section.CHARSMAP: tables.units,
+        Section.REWRITTEN: tables.rewritten,
     }
 
 
@@ -215,7 +226,7 @@ def _pieces(vocabulary: Vocabulary) -> list[bytes]:
     """What each token prints when special tokens are shown."""
     if vocabulary.wordpiece is not None and vocabulary.wordpiece.pieces is not None:
         return [vocabulary.wordpiece.pieces.get(i, b"") for i in range(len(vocabulary.texts))]
-    show = {"bpe": _show_bpe, "spm": _show_spm, "wordpiece": _show_spm}[vocabulary.kind]
+    show = _show_bpe if vocabulary.kind == "bpe" and not vocabulary.characters else _show_spm
     kinds = (LOOKED_FOR, Attribute.NORMAL, Attribute.BYTE)
     masks = zip(*((vocabulary.attributes & kind != 0).tolist() for kind in kinds), strict=True)
     return [
@@ -263,12 +274,14 @@ def _bpe_sections(vocabulary: Vocabulary) -> Sections:
     count = len(vocabulary.texts)
     tokens = {text: i for i, text in enumerate(vocabulary.texts)}
     symbols = dict(tokens)
-    byte_symbols = [symbols.setdefault(char, len(symbols)) for char in ALPHABET]
+    alphabet = [f"<0x{byte:02X}>" for byte in range(0x100)] if vocabulary.characters else ALPHABET
+    byte_symbols = [symbols.setdefault(char, len(symbols)) for char in alphabet]
     left = [symbols.setdefault(a, len(symbols)) for a, _ in vocabulary.merges]
     right = [symbols.setdefault(b, len(symbols)) for _, b in vocabulary.merges]
     result = [symbols.setdefault(a + b, len(symbols)) for a, b in vocabulary.merges]
     starts, entries = merge_index(*(np.array(column, np.uint32) for column in (left, right, result)))
-    ends, expansions = _expansions(list(symbols)[count:], tokens)
+    spell = _spell_bytes if vocabulary.characters else _spell_ascii
+    ends, expansions = _expansions([spell(string, tokens) for string in list(symbols)[count:]])
     sections: Sections = {
         Section.BYTES: np.array(byte_symbols, np.uint32),
         Section.MERGE_STARTS: starts,
@@ -276,15 +289,27 @@ def _bpe_sections(vocabulary: Vocabulary) -> Sections:
         Section.EXPANSION_ENDS: ends,
         Section.EXPANSIONS: expansions,
     }
-    if vocabulary.pre.ignore_merges:
+    if vocabulary.characters:
+        sections |= _text_sections([text.encode() for text in vocabulary.texts], range(count))
+    elif vocabulary.pre.ignore_merges:
         keys = {i: key for i, text in enumerate(vocabulary.texts) if (key := to_bytes(text)) is not None}
         sections |= _text_sections(list(keys.values()), list(keys))
     return sections | _machine_sections(vocabulary.pre.patterns)
 
 
-def _expansions(strings: list[str], tokens: dict[str, int]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """What strings that are no tokens come out as: their ASCII characters, where those are tokens, and nothing for the others."""
-    ids = [[tokens[char] for char in string if char.isascii() and char in tokens] for string in strings]
+def _spell_ascii(string: str, tokens: dict[str, int]) -> list[int]:
+    """What a string that is no token comes out as: its ASCII characters, where those are tokens, and nothing for the others."""
+    return [tokens[char] for char in string if char.isascii() and char in tokens]
+
+
+def _spell_bytes(string: str, tokens: dict[str, int]) -> list[int]:
+    """The same in byte tokens."""
+    names = (f"<0x{byte:02X}>" for byte in string.encode())
+    return [tokens[name] for name in names if name in tokens]
+
+
+def _expansions(ids: list[list[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The spellings of strings that are no tokens, one after the other."""
     ends = np.cumsum([0, *map(len, ids)]).astype(np.uint32)
     return ends, np.array([i for of_one in ids for i in of_one], np.uint32)
 
@@ -300,15 +325,31 @@ def _spm_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
     }
 
 
-def _wordpiece_sections(vocabulary: Vocabulary) -> Sections:
-    assert vocabulary.wordpiece is not None
-    keys = vocabulary.wordpiece.keys
+def _unigram_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
+    assert vocabulary.unigram is not None
+    unigram, unknown = vocabulary.unigram, vocabulary.roles["unknown"]
+    tokens = {text: i for i, text in enumerate(texts)}
+    chosen = [i for i in np.flatnonzero(~np.isnan(unigram.scores)).tolist() if i != unknown]
+    machines = _machine_sections(unigram.patterns) if unigram.patterns else {}
+    return _key_sections({i: texts[i] for i in chosen}) | machines | {
+        Section.BYTES: np.array([tokens.get(b"<0x%02X>" % byte, unknown) for byte in range(0x100)], np.uint32),
+        Section.SCORES: np.nan_to_num(unigram.scores),
+    }
+
+
+def _key_sections(keys: Mapping[int, bytes]) -> Sections:
+    """A trie over the keys of tokens, by id."""
     if sum(map(len, keys.values())) >= MAX_TRIE_NODES:
-        raise UnsupportedModelError(f"the tokens of a WordPiece vocabulary hold more than {MAX_TRIE_NODES} bytes of text")
+        raise UnsupportedModelError(f"the tokens of the vocabulary hold more than {MAX_TRIE_NODES} bytes of text")
     nodes, edges = trie(list(keys.values()))
     ids = np.array([0, *(i + 1 for i in keys)], np.uint32)
     nodes[:, 1] = ids[nodes[:, 1]]
-    return {Section.WORD_NODES: nodes, Section.WORD_EDGES: edges} | _machine_sections(vocabulary.wordpiece.patterns)
+    return {Section.WORD_NODES: nodes, Section.WORD_EDGES: edges}
+
+
+def _wordpiece_sections(vocabulary: Vocabulary) -> Sections:
+    assert vocabulary.wordpiece is not None
+    return _key_sections(vocabulary.wordpiece.keys) | _machine_sections(vocabulary.wordpiece.patterns)
 
 
 def _text_sections(keys: list[bytes], ids: Sequence[int]) -> Sections:

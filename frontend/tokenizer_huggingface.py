@@ -1,5 +1,5 @@
-"""The tokenizer of a Hugging Face directory: tokenizer.json where it is byte-level BPE, else tokenizer.model; which tokens begin
-and end texts is said by tokenizer_config.json and generation_config.json.
+"""The tokenizer of a Hugging Face directory: tokenizer.json, else tokenizer.model or vocab.txt; which tokens begin and end texts
+is said by tokenizer_config.json and generation_config.json.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend import sentencepiece_model
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind, read_json
+from llmc.frontend.pretokenize import PreTokenizer
 from llmc.frontend.sentencepiece_model import read_sentencepiece
 from llmc.frontend.tokenizer_json import TokenizerJson, is_byte_level, understand
 from llmc.frontend.tokenizer_json_fields import NAME, AddedToken, added_token, model_type
+from llmc.frontend.tokenizer_json_pieces import PiecesFile, understand_pieces
 from llmc.frontend.tokenizer_json_wordpiece import VOCABULARY, WordPieceFile, read_vocab_txt, understand_wordpiece
-from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary
+from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary, byte_of
 
 CONFIG: Final = "tokenizer_config.json"
 MAX_JSON: Final = 64 << 20
@@ -40,7 +42,9 @@ def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None)
         return _wordpiece(folder, config, understand_wordpiece(content), size, pre)
     if not content and not has_model and (folder / VOCABULARY).exists():
         return _wordpiece(folder, config, read_vocab_txt(folder / VOCABULARY, config), size, pre)
-    if content and (is_byte_level(content) or not has_model):
+    if content and model_type(content) in ("BPE", "Unigram") and not is_byte_level(content):
+        return _pieces(folder, config, understand_pieces(content), size, pre)
+    if content:
         return _byte_level(folder, config, understand(content, pre), size)
     if not has_model:
         raise UnsupportedModelError(f"{NAME} and {sentencepiece_model.NAME} are missing: there is no tokenizer")
@@ -107,6 +111,27 @@ def _wordpiece(folder: Path, config: Mapping[str, Any], file: WordPieceFile, siz
         "wordpiece", texts, attributes, roles, add_bos=bool(file.before), add_eos=False, add_sep=bool(file.after),
         add_space_prefix=True, clean_spaces=False, strip_left=_strip(file.added, "left"), strip_right=_strip(file.added, "right"),
         steps=file.wordpiece.steps, wordpiece=file.wordpiece,
+    )  # fmt: skip
+
+
+def _pieces(folder: Path, config: Mapping[str, Any], file: PiecesFile, size: int, pre: str | None) -> Vocabulary:
+    if pre is not None:
+        raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
+    added = _with_decoder(file.added, config)
+    texts, attributes = _complete(file.texts, added, size)
+    for i, text in enumerate(texts) if file.byte_fallback else ():
+        if attributes[i] == Attribute.NORMAL and byte_of(text) is not None:
+            attributes[i] = Attribute.BYTE
+    roles = _roles(folder, config, texts) | ({} if file.unknown is None else {"unknown": file.unknown})
+    roles |= _around_roles(file.before, file.after, "eos")
+    _mark_ends(folder, attributes, roles)
+    is_bpe = file.scores is None
+    return Vocabulary(
+        "bpe" if is_bpe else "unigram", texts, attributes, roles,
+        add_bos=bool(file.before), add_eos=bool(file.after), add_space_prefix=file.space_prefix, clean_spaces=False,
+        pre=PreTokenizer((), file.patterns, file.ignore_merges, characters=True) if is_bpe else None, merges=list(file.merges),
+        strip_left=_strip(added, "left"), strip_right=_strip(added, "right"), steps=file.steps,
+        unigram=None if is_bpe else file.unigram(size), characters=is_bpe,
     )  # fmt: skip
 
 

@@ -13,24 +13,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmc.errors import MalformedFileError, UnsupportedModelError
+from llmc.errors import UnsupportedModelError
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.pretokenize import PreTokenizer, by_name
 from llmc.frontend.tokenizer import ALPHABET
 from llmc.frontend.tokenizer_json_fields import (
     NAME,
+    NORMAL_FORMS,
     AddedToken,
+    Merges,
     added_tokens,
     around,
     flag,
     member,
-    of,
+    merges_of,
     refuse_duplicates,
     refuse_overlaps,
     sequence,
     vocabulary,
 )
-from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Step
+from llmc.frontend.tokenizer_normalizer import Step
 
 CASELESS: Final = r"'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  # as Unicode folds case: ſ is a small s
 WORD: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -53,7 +55,7 @@ class TokenizerJson:
     """Byte-level BPE. texts by id; before, after: what the post-processor adds around a text; steps: how a text is normalised."""
 
     texts: Mapping[int, str]
-    merges: Sequence[tuple[str, str]]
+    merges: Merges
     added: Sequence[AddedToken]
     pre: PreTokenizer
     before: Sequence[int] = field(default_factory=tuple)
@@ -80,15 +82,12 @@ def understand(content: Mapping[str, Any], pre: str | None) -> TokenizerJson:
     texts |= {token.id: token.text for token in added}
     refuse_duplicates(texts)
     refuse_overlaps([token.text for token in added])
-    merges = _merges(model, set(texts.values()))
+    merges = merges_of(model, set(texts.values()))
     steps = _normalizer(content.get("normalizer"))
     ignore_merges = flag(model, "ignore_merges")
     patterns = _named(pre).patterns if pre is not None else _patterns(content.get("pre_tokenizer"))
     row = PreTokenizer((), patterns, ignore_merges)
-    before, after = around(content.get("post_processor"))
-    for i in (*before, *after):
-        if i not in texts:
-            raise MalformedFileError(f"{NAME}: post_processor adds token {i}, which does not exist")
+    before, after = around(content.get("post_processor"), set(texts))
     return TokenizerJson(texts, merges, added, row, before, after, steps)
 
 
@@ -103,9 +102,7 @@ def _check_model(model: Mapping[str, Any]) -> None:
         if model.get(key):
             raise UnsupportedModelError(f"{NAME}: model.{key} is {quoted(str(model[key]))}, which byte-level BPE does not use")
     if flag(model, "byte_fallback"):
-        raise UnsupportedModelError(
-            f"{NAME}: model.byte_fallback is set: a SentencePiece model", hint="llmc reads those from tokenizer.model"
-        )
+        raise UnsupportedModelError(f"{NAME}: model.byte_fallback is set, which byte-level BPE does not use")
 
 
 def _texts(model: Mapping[str, Any]) -> dict[int, str]:
@@ -118,29 +115,7 @@ def _texts(model: Mapping[str, Any]) -> dict[int, str]:
     return texts
 
 
-def _merges(model: Mapping[str, Any], known: set[str]) -> list[tuple[str, str]]:
-    """Pairs of texts, best first; written as "a b" or ["a", "b"]."""
-    merges = of(model, "merges", list, "an array")
-    pairs: list[tuple[str, str]] = []
-    for i, merge in enumerate(merges):
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
-            raise MalformedFileError(f"{NAME}: model.merges holds at index {i} no two parts: {quoted(str(merge))}")
-        if not {*parts, "".join(parts)} <= known:
-            raise MalformedFileError(f"{NAME}: model.merges holds at index {i} a text that is no token: {quoted(str(merge))}")
-        pairs.append((parts[0], parts[1]))
-    if len(set(pairs)) != len(pairs):
-        raise MalformedFileError(f"{NAME}: model.merges holds a pair twice")
-    return pairs
-
-
 # ---- What happens before and after the model
-
-
-NORMAL_FORMS: Final[Mapping[str, tuple[Step, ...]]] = {
-    "NFC": (Decompose(), Compose()), "NFD": (Decompose(),),
-    "NFKC": (Decompose(compatible=True), Compose()), "NFKD": (Decompose(compatible=True),),
-}  # fmt: skip
 
 
 def _normalizer(normalizer: Any) -> tuple[Step, ...]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind
+from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Step
 from llmc.frontend.tokenizer_vocabulary import MAX_TOKEN_BYTES, MAX_TOKENS
 
 T = TypeVar("T")
 
 NAME: Final = "tokenizer.json"
 MAX_ADDED: Final = 512  # characters of an added token
+
+
+NORMAL_FORMS: Final[Mapping[str, tuple[Step, ...]]] = {
+    "NFC": (Decompose(), Compose()), "NFD": (Decompose(),),
+    "NFKC": (Decompose(compatible=True), Compose()), "NFKD": (Decompose(compatible=True),),
+}  # fmt: skip
+Merges = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,22 @@ def vocabulary(model: Mapping[str, Any]) -> dict[int, str]:
         check_text(text)
         texts[number] = text
     return texts
+
+
+def merges_of(model: Mapping[str, Any], known: set[str]) -> list[tuple[str, str]]:
+    """Pairs of texts, best first; written as "a b" or ["a", "b"]."""
+    merges = of(model, "merges", list, "an array")
+    pairs: list[tuple[str, str]] = []
+    for i, merge in enumerate(merges):
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
+            raise MalformedFileError(f"{NAME}: model.merges holds at index {i} no two parts: {quoted(str(merge))}")
+        if not {*parts, "".join(parts)} <= known:
+            raise MalformedFileError(f"{NAME}: model.merges holds at index {i} a text that is no token: {quoted(str(merge))}")
+        pairs.append((parts[0], parts[1]))
+    if len(set(pairs)) != len(pairs):
+        raise MalformedFileError(f"{NAME}: model.merges holds a pair twice")
+    return pairs
 
 
 def model_type(content: Mapping[str, Any]) -> str | None:
@@ -137,8 +161,16 @@ def refuse_overlaps(texts: Sequence[str]) -> None:
                 raise UnsupportedModelError(f"{NAME}: added tokens {quoted(text)} and {quoted(other)} can overlap in a text")
 
 
-def around(post_processor: Any) -> tuple[list[int], list[int]]:
-    """Ids that are added before and after a text."""
+def around(post_processor: Any, known: Set[int]) -> tuple[list[int], list[int]]:
+    """Ids that are added before and after a text, of those that are `known`."""
+    before, after = _around(post_processor)
+    for i in (*before, *after):
+        if i not in known:
+            raise MalformedFileError(f"{NAME}: post_processor adds token {i}, which does not exist")
+    return before, after
+
+
+def _around(post_processor: Any) -> tuple[list[int], list[int]]:
     parts = [part for part in sequence(post_processor, "processors", "post_processor") if part["type"] != "ByteLevel"]
     if not parts:
         return [], []

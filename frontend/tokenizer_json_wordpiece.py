@@ -65,7 +65,7 @@ def understand_wordpiece(content: Mapping[str, Any]) -> WordPieceFile:
     decoder = content.get("decoder")
     cleanup = isinstance(decoder, dict) and flag(decoder, "cleanup", default=True)
     pieces = shown(texts, added, prefix, cleanup)
-    before, after = around(content.get("post_processor"))
+    before, after = around(content.get("post_processor"), set(texts) | {token.id for token in added})
     unknown = _unknown(texts, of(model, "unk_token", str, "a string"))
     return _checked(WordPieceFile(texts, added, replace(piece, pieces=pieces), unknown, before, after))
 
@@ -112,9 +112,6 @@ def _checked(file: WordPieceFile) -> WordPieceFile:
     texts = {**file.texts, **{token.id: token.text for token in file.added}}
     refuse_duplicates(texts)
     refuse_overlaps([token.text for token in file.added])
-    for i in (*file.before, *file.after):
-        if i not in texts:
-            raise MalformedFileError(f"{NAME}: post_processor adds token {i}, which does not exist")
     return file
 
 

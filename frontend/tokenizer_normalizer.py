@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmc.frontend import unicode_mappings
+from llmc.frontend.tokenizer_charsmap import Charsmap
 from llmc.frontend.unicode_data import MAX_CODE_POINT
 
 PAGE = 256  # code points per row of a map
@@ -43,9 +44,16 @@ class Compose:
 
 @dataclass(frozen=True)
 class Prepend:
-    """`text` before a text that is not empty."""
+    """`text` before a text that is not empty.
+
+    unless_there: not where the text begins with it; first: only to what begins the text, not to what follows a special token;
+    not_to_blanks: not to spaces alone.
+    """
 
     text: str
+    unless_there: bool = False
+    first: bool = False
+    not_to_blanks: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +66,11 @@ class Literal:
 
 @dataclass(frozen=True)
 class Strip:
-    """Blanks (White_Space) at the ends of a text are left out."""
+    """Blanks (White_Space) at the ends of a text are left out, or spaces alone."""
 
     left: bool
     right: bool
+    spaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,14 +81,26 @@ class Squeeze:
     by: str
 
 
-Step = Replace | Decompose | Compose | Prepend | Literal | Strip | Squeeze
-KINDS = {Replace: 1, Decompose: 2, Compose: 3, Prepend: 4, Literal: 5, Strip: 6, Squeeze: 7}
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """What a charsmap has a text for becomes that text, from left to right, each time the longest sequence.
+
+    by_cluster: as the `tokenizers` package does: for a user-perceived character (UAX 29) of less than 6 bytes stands what its
+    shortest beginning becomes, and code points of others are looked up alone.
+    """
+
+    charsmap: Charsmap
+    by_cluster: bool = False
+
+
+Step = Replace | Decompose | Compose | Prepend | Literal | Strip | Squeeze | Rewrite
+KINDS = {Replace: 1, Decompose: 2, Compose: 3, Prepend: 4, Literal: 5, Strip: 6, Squeeze: 7, Rewrite: 8}
 
 
 @dataclass
 class Tables:
     """steps u32 [n, 6]: kind, then numbers; pages u16 [maps, 0x1100], entries u32 [rows, 256] and texts u8 are what maps point
-    into; pairs u32 [n, 3]: first, second, composed, ascending.
+    into; pairs u32 [n, 3]: first, second, composed, ascending; units u32 [n] and rewritten u8: the charsmap.
 
     An entry is 0 for a code point that stays; else REPLACED, 7 bits of size and 24 bits of where in `texts`. The second map of a
     Decompose has combining classes as its entries.
@@ -90,10 +111,12 @@ class Tables:
     entries: npt.NDArray[np.uint32]
     texts: npt.NDArray[np.uint8]
     pairs: npt.NDArray[np.uint32]
+    units: npt.NDArray[np.uint32]
+    rewritten: npt.NDArray[np.uint8]
 
 
 def compile_steps(steps: Sequence[Step]) -> Tables:
-    """The tables of a list of steps."""
+    """The tables of a list of steps, of which one at most is a Rewrite."""
     made = _Maker()
     rows = [made.step(step) for step in steps]
     composed = sorted((*pair, c) for pair, c in unicode_mappings.compositions().items()) if Compose() in steps else []
@@ -103,6 +126,8 @@ def compile_steps(steps: Sequence[Step]) -> Tables:
         np.array([entry for row in made.rows for entry in row], np.uint32),
         np.frombuffer(bytes(made.pool), np.uint8),
         np.array(composed, np.uint32).reshape(-1, 3),
+        made.charsmap.units,
+        np.frombuffer(made.charsmap.texts, np.uint8),
     )
 
 
@@ -114,6 +139,7 @@ class _Maker:
         self.rows: dict[tuple[int, ...], int] = {}
         self.pool = bytearray()
         self.places: dict[bytes, int] = {}
+        self.charsmap = Charsmap(np.zeros(0, np.uint32), b"")
 
     def step(self, step: Step) -> list[int]:
         kind = KINDS[type(step)]
@@ -126,14 +152,17 @@ class _Maker:
                 return [kind, self.map(entries), self.map(unicode_mappings.combining_classes())]
             case Compose():
                 return [kind, self.map(unicode_mappings.combining_classes())]
-            case Prepend(text):
-                return [kind, *self.place(text)]
+            case Prepend(text, unless_there, first, not_to_blanks):
+                return [kind, *self.place(text), unless_there | first << 1 | not_to_blanks << 2]
             case Literal(text, by):
                 return [kind, *self.place(text), *self.place(by)]
-            case Strip(left, right):
-                return [kind, left, right]
+            case Strip(left, right, spaces):
+                return [kind, left, right, spaces]
             case Squeeze(character, by):
                 return [kind, ord(character), *self.place(by)]
+            case Rewrite(charsmap, by_cluster):
+                self.charsmap = charsmap
+                return [kind, by_cluster, self.map(unicode_mappings.clusters() if by_cluster else {})]
 
     def map(self, entries: Mapping[int, int]) -> int:
         """The number of a map."""

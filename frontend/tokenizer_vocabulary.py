@@ -4,7 +4,7 @@ A GGUF file leaves much unsaid (which tokens end a generation, which strip the b
 token texts and names. The same rules are here, once, at compile time: what comes out is explicit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 
@@ -14,10 +14,13 @@ import numpy.typing as npt
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.pretokenize import DEFAULT, PreTokenizer, by_name
-from llmc.frontend.tokenizer_normalizer import Step
+from llmc.frontend.tokenizer_charsmap import read_charsmap
+from llmc.frontend.tokenizer_normalizer import Literal, Step
+from llmc.frontend.tokenizer_unigram import PENALTY, SPACE, Unigram, steps
 from llmc.frontend.tokenizer_wordpiece import WordPiece, of_gguf
 
 TOKENS, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 SCORES, MERGES = "tokenizer.ggml.scores", "tokenizer.ggml.merges"
 MODEL, PRE = "tokenizer.ggml.model", "tokenizer.ggml.pre"
 MAX_TOKENS = 1 << 24
@@ -67,21 +70,25 @@ ENDING_TEXTS = (
 )  # fmt: skip
 SHOWN_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")  # a harmony reply is parsed from them
 
-FAMILIES = {"bpe": "byte-level BPE", "spm": "SentencePiece", "wordpiece": "WordPiece"}
+GEMMA4 = "gemma4"  # both a tokenizer and the pre-tokenizer it has
+ESCAPED = (Literal(" ", SPACE),)
+NEEDED_ROLES = {"wordpiece": ("bos", "sep", "unknown"), "unigram": ("unknown",)}
+FAMILIES = {"bpe": "BPE", "spm": "SentencePiece", "wordpiece": "WordPiece", "unigram": "Unigram"}
 ROLE_DEFAULTS = {  # where the file does not say
     "bpe": {"bos": 11, "eos": 11},
     "spm": {"bos": 1, "eos": 2, "unknown": 0},
     "wordpiece": {"bos": 101, "unknown": 100, "sep": 102, "pad": 0},
+    "unigram": {"eos": 1, "unknown": 2, "pad": 0},
 }
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer as data. kind: "bpe", "spm", "wordpiece"; roles holds the ids of "bos", "eos", "eot" ..., of those there are.
+    """A tokenizer as data. kind: "bpe", "spm", "wordpiece", "unigram"; roles: ids of "bos", "eos", "eot" ..., those there are.
 
     texts: the tokens as the file spells them; attributes u8 [tokens]: sums of Attribute; scores f32 [tokens] ("spm"); merges:
-    pairs of texts, best first ("bpe"). strip_left, strip_right: tokens that swallow the blanks beside them. steps: what is done
-    to a text before all else.
+    pairs of texts, best first ("bpe"). characters: a word of BPE begins as characters, not as bytes. strip_left, strip_right:
+    tokens that swallow the blanks beside them. steps: what is done to a text before all else.
     """
 
     kind: str
@@ -100,6 +107,8 @@ class Vocabulary:
     add_sep: bool = False
     steps: tuple[Step, ...] = ()
     wordpiece: WordPiece | None = None
+    unigram: Unigram | None = None
+    characters: bool = False
 
 
 def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabulary:
@@ -116,26 +125,52 @@ def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabular
     numbers = {text: i for i, text in enumerate(texts)}
     _refuse_duplicates(checkpoint, texts, numbers)
     attributes = _types(checkpoint, texts)
-    roles = _roles(checkpoint, kind, row, len(texts))
+    defaults = {} if checkpoint.string(MODEL) == GEMMA4 else ROLE_DEFAULTS[kind]
+    roles = _roles(checkpoint, defaults, row, len(texts))
     _derive_attributes(texts, numbers, attributes, roles)
     specials = np.flatnonzero(attributes & LOOKED_FOR).tolist()
     left, right = _strips(checkpoint, numbers, specials)
     wordpiece = _wordpiece(checkpoint, texts) if kind == "wordpiece" else None
-    for role in ("bos", "sep", "unknown") if wordpiece else ():
+    for role in NEEDED_ROLES.get(kind, ()):
         if role not in roles:
             raise MalformedFileError(f"{checkpoint.path.name}: there is no tokenizer.ggml.{ROLE_KEYS[role]}_token_id")
+    unigram = _unigram(checkpoint, attributes, roles["unknown"]) if kind == "unigram" else None
+    prefix = checkpoint.flag("tokenizer.ggml.add_space_prefix", kind == "spm")
+    characters = row is not None and row.characters
     return Vocabulary(
         kind, texts, attributes, roles,
-        add_bos=_adds(checkpoint, "bos", kind != "bpe" or (row is not None and row.add_bos), roles),
-        add_eos=kind != "wordpiece" and _adds(checkpoint, "eos", False, roles),
+        add_bos=characters or _adds(checkpoint, "bos", kind in ("spm", "wordpiece") or (row is not None and row.add_bos), roles),
+        add_eos=kind != "wordpiece" and _adds(checkpoint, "eos", kind == "unigram", roles),
         add_sep=kind == "wordpiece",
-        add_space_prefix=checkpoint.flag("tokenizer.ggml.add_space_prefix", kind == "spm"),
+        add_space_prefix=prefix,
         clean_spaces=kind == "wordpiece" or (row is not None and row.clean_spaces),
         pre=row, strip_left=left, strip_right=right,
         merges=_merges(checkpoint) if kind == "bpe" else [],
         scores=_scores(checkpoint, len(texts)) if kind == "spm" else None,
-        steps=wordpiece.steps if wordpiece else (), wordpiece=wordpiece,
+        steps=wordpiece.steps if wordpiece else _steps(checkpoint, prefix) if unigram else ESCAPED if characters else (),
+        wordpiece=wordpiece, unigram=unigram, characters=characters,
     )  # fmt: skip
+
+
+def _steps(checkpoint: Checkpoint, prefix: bool) -> tuple[Step, ...]:
+    """How a Unigram tokenizer prepares a text."""
+    raw = checkpoint.integers(CHARSMAP, -128, 255, None)
+    what = f"{checkpoint.key_file}: key {quoted(CHARSMAP)}"
+    charsmap = None if raw is None else read_charsmap(bytes(byte & 0xFF for byte in raw), what)
+    return steps(charsmap, prefix, checkpoint.flag("tokenizer.ggml.remove_extra_whitespaces", False))
+
+
+def _unigram(checkpoint: Checkpoint, attributes: Attributes, unknown: int) -> Unigram:
+    """As llama.cpp reads it: sums of f32, of which user-defined tokens add 0, and no byte tokens."""
+    scores = _scores(checkpoint, len(attributes)).astype(np.float32)
+    normal = scores[attributes & Attribute.NORMAL != 0]
+    if not len(normal) or not np.isfinite(scores).all():
+        raise checkpoint.wrong(SCORES, "holds no finite score for every token, or there are no normal tokens")
+    chosen = scores.astype(np.float64)
+    chosen[attributes & (Attribute.NORMAL | Attribute.USER_DEFINED | Attribute.UNUSED) == 0] = np.nan
+    chosen[attributes & Attribute.USER_DEFINED != 0] = 0.0
+    chosen[unknown] = normal.min() - np.float32(PENALTY)
+    return Unigram(chosen)
 
 
 def _wordpiece(checkpoint: Checkpoint, texts: list[str]) -> WordPiece:
@@ -145,17 +180,18 @@ def _wordpiece(checkpoint: Checkpoint, texts: list[str]) -> WordPiece:
 
 def _kind(checkpoint: Checkpoint) -> str:
     model = checkpoint.string(MODEL)
-    kinds = {"gpt2": "bpe", "llama": "spm", "bert": "wordpiece"}
+    kinds = {"gpt2": "bpe", GEMMA4: "bpe", "llama": "spm", "bert": "wordpiece", "t5": "unigram"}
     if model in kinds:
         return kinds[model]
-    known = {"t5": "Unigram", "rwkv": "RWKV", "plamo2": "PLaMo", "plamo3": "PLaMo", "gemma4": "Gemma 4"}
+    known = {"rwkv": "RWKV", "plamo2": "PLaMo", "plamo3": "PLaMo"}
     what = f" ({known[model]})" if model in known else ""
-    hint = "the tokenizers it compiles are gpt2 (byte-level BPE), llama (SentencePiece BPE) and bert (WordPiece)"
+    hint = "it compiles gpt2 (byte-level BPE), gemma4 (BPE), llama (SentencePiece BPE), t5 (Unigram) and bert (WordPiece)"
     raise UnsupportedModelError(f"{MODEL} is {quoted(model)}{what}, which llmc cannot compile", hint=hint)
 
 
 def _pre_tokenizer(checkpoint: Checkpoint, pre: str | None) -> PreTokenizer:
-    name = checkpoint.string(PRE, DEFAULT) if pre is None else pre
+    given = GEMMA4 if checkpoint.string(MODEL) == GEMMA4 else checkpoint.string(PRE, DEFAULT)
+    name = given if pre is None else pre
     if name in by_name():
         return by_name()[name]
     hint = "choose one with --pre; the names are " + ", ".join(sorted(filter(None, by_name())))
@@ -202,8 +238,7 @@ def byte_of(text: str) -> int | None:
     return int(digits, 16) if hexadecimal and text == f"<0x{digits}>" else None
 
 
-def _roles(checkpoint: Checkpoint, kind: str, row: PreTokenizer | None, count: int) -> dict[str, int]:
-    defaults = ROLE_DEFAULTS[kind]
+def _roles(checkpoint: Checkpoint, defaults: Mapping[str, int], row: PreTokenizer | None, count: int) -> dict[str, int]:
     roles = {role: i for role, i in defaults.items() if i < count and not (role == "bos" and row and not row.default_bos)}
     for role, name in [*ROLE_KEYS.items(), *OLD_ROLE_KEYS.items()]:
         key = f"tokenizer.ggml.{name}_token_id"

@@ -11,7 +11,7 @@ import unicodedata
 from functools import cache
 from typing import Literal
 
-from llmc.frontend.unicode_data import MAX_CODE_POINT, Ranges
+from llmc.frontend.unicode_data import MAX_CODE_POINT, Ranges, category
 
 HANGUL = range(0xAC00, 0xD7A4)  # syllables, which are decomposed and composed by arithmetic
 
@@ -73,6 +73,29 @@ def compositions() -> dict[tuple[int, int], int]:
             first, second = (int(part, 16) for part in parts.split())
             found[first, second] = c
     return found
+
+
+JOINS_LEFT, JOINS_RIGHT = 1, 2
+# Marks that begin a cluster of their own, code points of other categories that join the one before, and those that join the next.
+NO_JOINERS: Ranges = (
+    (0x102B, 0x102C), (0x1038, 0x1038), (0x1062, 0x1064), (0x1067, 0x106D), (0x1083, 0x1083), (0x1087, 0x108C), (0x108F, 0x108F),
+    (0x109A, 0x109C), (0x1A61, 0x1A61), (0x1A63, 0x1A64), (0xAA7B, 0xAA7B), (0xAA7D, 0xAA7D), (0x11720, 0x11721),
+)  # fmt: skip
+JOINERS: Ranges = ((0x0E33, 0x0E33), (0x0EB3, 0x0EB3), (0x200C, 0x200D), (0xFF9E, 0xFF9F), (0x1F3FB, 0x1F3FF), (0xE0020, 0xE007F))
+PREPENDED: Ranges = (
+    (0x0600, 0x0605), (0x06DD, 0x06DD), (0x070F, 0x070F), (0x0890, 0x0891), (0x08E2, 0x08E2), (0x0D4E, 0x0D4E),
+    (0x110BD, 0x110BD), (0x110CD, 0x110CD), (0x111C2, 0x111C3), (0x1193F, 0x1193F), (0x11941, 0x11941), (0x11A84, 0x11A89),
+    (0x11D46, 0x11D46), (0x11F02, 0x11F02),
+)  # fmt: skip
+
+
+@cache
+def clusters() -> dict[int, int]:
+    """How a code point joins others to a user-perceived character (UAX 29, grapheme clusters), where two or three of them can
+    have less than 6 bytes: Hangul letters, regional indicators and joined emoji cannot.
+    """
+    left = (members(category("M")) - members(NO_JOINERS)) | members(JOINERS)
+    return dict.fromkeys(left, JOINS_LEFT) | dict.fromkeys(members(PREPENDED), JOINS_RIGHT)
 
 
 FIRST_NEWER = 0x1E030

@@ -27,12 +27,13 @@ void llmc_tokenizer_close(llmc_tokenizer *t) {
 }
 
 /* The ids of a stretch of text between special tokens. False: no memory. */
-static bool encode_stretch(llmc_merger *m, const uint8_t *text, size_t size, bool after_special) {
+static bool encode_stretch(llmc_merger *m, const uint8_t *text, size_t size, bool first, bool after_special) {
   const llmc_tokenizer_header *h = m->tokenizer->header;
-  if (!llmc_normalize(m->tokenizer, m->normal_blocks, &text, &size)) return false;
+  if (!llmc_normalize(m->tokenizer, m->normal_blocks, first, &text, &size)) return false;
   if (size == 0) return true;
   if (h->kind == LLMC_KIND_BPE) return llmc_encode_bpe(m, text, size);
   if (h->kind == LLMC_KIND_WORDPIECE) return llmc_encode_wordpiece(m, text, size);
+  if (h->kind == LLMC_KIND_UNIGRAM) return llmc_encode_unigram(m, text, size);
   return llmc_encode_spm(m, text, size, after_special && h->flags & LLMC_FLAG_ADD_SPACE_PREFIX);
 }
 
@@ -42,7 +43,7 @@ static bool encode_fragments(llmc_merger *m, llmc_fragments *fragments, const ui
   size_t start, size;
   uint32_t token;
   while (llmc_fragments_next(fragments, &start, &size, &token)) {
-    if (token == LLMC_NO_SYMBOL && !encode_stretch(m, text + start, size, after_special)) return false;
+    if (token == LLMC_NO_SYMBOL && !encode_stretch(m, text + start, size, start == 0, after_special)) return false;
     if (token < h->tokens) llmc_ids_add(&m->ids, token); /* LLMC_NO_SYMBOL is none */
     after_special = token != LLMC_NO_SYMBOL;
   }

@@ -23,7 +23,7 @@ static const void *section(const llmc_tokenizer_header *h, int number) {
 /* Whether every section lies inside the blob, aligned. */
 static bool sections_fit(const llmc_tokenizer_header *h) {
   static const uint8_t width[LLMC_SECTIONS] = {4, 1, 1, 4, 16, 1, 4, 4, 16, 4, 4, 4, 16, 8, 4, 2,
-                                                1, 4, 2, 8, 4, 24, 2, 4, 1, 12, 1, 1, 1, 1, 1, 1};
+                                                1, 4, 2, 8, 4, 24, 2, 4, 1, 12, 4, 1, 8, 1, 1, 1};
   for (int i = 0; i < LLMC_SECTIONS; i++) {
     uint64_t offset = h->sections[i].offset, count = h->sections[i].count;
     if (offset % 16 || offset < sizeof *h || offset > h->size) return false;
@@ -48,6 +48,7 @@ static void point(llmc_tokenizer *t, const llmc_tokenizer_header *h) {
   POINT(classes, CLASSES);
   POINT(machine_starts, MACHINE_STARTS);
   POINT(machines, MACHINES);
+  POINT(scores, SCORES);
   COUNTED(pieces, PIECES);
   COUNTED(text_starts, TEXT_STARTS);
   COUNTED(text_entries, TEXT_ENTRIES);
@@ -62,6 +63,8 @@ static void point(llmc_tokenizer *t, const llmc_tokenizer_header *h) {
   COUNTED(map_entries, MAP_ENTRIES);
   COUNTED(map_texts, MAP_TEXTS);
   COUNTED(pairs, PAIRS);
+  COUNTED(charsmap, CHARSMAP);
+  COUNTED(rewritten, REWRITTEN);
   t->special_trie = trie(h, LLMC_SECTION_TRIE_NODES, LLMC_SECTION_TRIE_EDGES);
   t->word_trie = trie(h, LLMC_SECTION_WORD_NODES, LLMC_SECTION_WORD_EDGES);
 #undef COUNTED
@@ -112,18 +115,21 @@ static bool counts_fit(const llmc_tokenizer_header *h) {
   if (h->tokens == 0 || h->tokens > MAX_TOKENS || count(h, LLMC_SECTION_TRIE_NODES) < 2) return false;
   if (count(h, LLMC_SECTION_PIECE_ENDS) != (uint64_t)h->tokens + 1) return false;
   if (count(h, LLMC_SECTION_ATTRIBUTES) != h->tokens) return false;
-  if (h->kind == LLMC_KIND_WORDPIECE) return count(h, LLMC_SECTION_WORD_NODES) >= 2 && h->roles[LLMC_TOKEN_UNKNOWN] >= 0;
+  bool has_words = count(h, LLMC_SECTION_WORD_NODES) >= 2 && h->roles[LLMC_TOKEN_UNKNOWN] >= 0;
+  if (h->kind == LLMC_KIND_WORDPIECE) return has_words;
   if (count(h, LLMC_SECTION_BYTES) != 256) return false;
+  if (h->kind == LLMC_KIND_UNIGRAM) return has_words && count(h, LLMC_SECTION_SCORES) == h->tokens;
   return h->kind == LLMC_KIND_BPE || count(h, LLMC_SECTION_SCORE_KEYS) == h->tokens;
 }
 
 bool llmc_tokenizer_map(llmc_tokenizer *t, const void *blob, size_t size) {
   const llmc_tokenizer_header *h = blob;
   if (size < sizeof *h || memcmp(h->magic, "LLMCTOK", 8) || h->version != LLMC_TOKENIZER_VERSION || h->size != size) return false;
-  if (h->kind < LLMC_KIND_BPE || h->kind > LLMC_KIND_WORDPIECE || !sections_fit(h) || !counts_fit(h) || !roles_fit(h)) return false;
+  if (h->kind < LLMC_KIND_BPE || h->kind > LLMC_KIND_UNIGRAM || !sections_fit(h) || !counts_fit(h) || !roles_fit(h)) return false;
   point(t, h);
   if (!llmc_steps_fit(t)) return false;
-  return h->kind == LLMC_KIND_SPM || (classes_fit(t) && machines_fit(t));
+  if (h->kind == LLMC_KIND_SPM || (h->kind == LLMC_KIND_UNIGRAM && !count(h, LLMC_SECTION_MACHINES))) return true;
+  return classes_fit(t) && machines_fit(t);
 }
 
 /* The entries of the bucket that a hash falls into: *at .. *end, none if the table is empty or altered. */

@@ -8,15 +8,16 @@
 
 #include "tokenizer.h"
 
-#define LLMC_TOKENIZER_VERSION 2u
+#define LLMC_TOKENIZER_VERSION 3u
 #define LLMC_NO_SYMBOL UINT32_MAX
 #define LLMC_CODE_POINTS 0x110000u
 #define LLMC_MAX_PATTERNS 8
 #define LLMC_MATCH_BIT 0x8000u
 
-enum { LLMC_KIND_BPE = 1, LLMC_KIND_SPM = 2, LLMC_KIND_WORDPIECE = 3 };
+enum { LLMC_KIND_BPE = 1, LLMC_KIND_SPM = 2, LLMC_KIND_WORDPIECE = 3, LLMC_KIND_UNIGRAM = 4 };
 enum { LLMC_FLAG_ADD_BOS = 1, LLMC_FLAG_ADD_EOS = 2, LLMC_FLAG_ADD_SPACE_PREFIX = 4 };
 enum { LLMC_FLAG_CLEAN_SPACES = 8, LLMC_FLAG_IGNORE_MERGES = 16, LLMC_FLAG_ADD_SEP = 32, LLMC_FLAG_PHANTOM_SPACE = 64 };
+enum { LLMC_FLAG_BYTE_FALLBACK = 128, LLMC_FLAG_CHARACTERS = 256 };
 enum { LLMC_ATTRIBUTE_UNKNOWN = 2, LLMC_ATTRIBUTE_CONTROL = 4, LLMC_ATTRIBUTE_END = 64 };
 enum { LLMC_SPECIAL_HIDDEN = 1, LLMC_SPECIAL_STRIP_LEFT = 2, LLMC_SPECIAL_STRIP_RIGHT = 4 };
 
@@ -47,6 +48,9 @@ enum {
   LLMC_SECTION_MAP_ENTRIES,
   LLMC_SECTION_MAP_TEXTS,
   LLMC_SECTION_PAIRS,
+  LLMC_SECTION_CHARSMAP,
+  LLMC_SECTION_REWRITTEN,
+  LLMC_SECTION_SCORES,
   LLMC_SECTIONS = 32 /* entries of the directory; what has no name yet is empty */
 };
 
@@ -103,8 +107,9 @@ struct llmc_tokenizer {
   llmc_allocator allocator;
   const llmc_tokenizer_header *header;
   const uint32_t *piece_ends, *text_starts, *bytes, *merge_starts, *expansion_ends, *expansions, *score_keys;
-  const uint32_t *machine_starts, *map_entries;
-  const uint8_t *pieces, *attributes, *texts, *classes, *map_texts;
+  const uint32_t *machine_starts, *map_entries, *charsmap;
+  const uint8_t *pieces, *attributes, *texts, *classes, *map_texts, *rewritten;
+  const double *scores;
   const uint16_t *class_pages, *machines, *map_pages;
   const llmc_text_entry *text_entries;
   const llmc_merge_entry *merge_entries;
@@ -113,7 +118,7 @@ struct llmc_tokenizer {
   const llmc_normal_step *steps;
   const llmc_pair *pairs;
   size_t n_pieces, n_text_starts, n_text_entries, n_texts, n_merge_starts, n_merge_entries, n_expansion_ends, n_expansions;
-  size_t n_specials, n_patterns, n_steps, n_map_pages, n_map_entries, n_map_texts, n_pairs;
+  size_t n_specials, n_patterns, n_steps, n_map_pages, n_map_entries, n_map_texts, n_pairs, n_charsmap, n_rewritten;
 };
 
 /* Points t at the sections of a blob. False: it contradicts itself. */

@@ -1,4 +1,4 @@
-/* Byte-level BPE: a word's bytes are symbols, and of all adjacent pairs that have a merge, the one with the best rank is merged, until
+/* BPE: a word's bytes (or characters, as SentencePiece has it) are symbols, and of all adjacent pairs that have a merge, the one with the best rank is merged, until
 ** none is left. Sennrich et al., arXiv:1508.07909; the byte alphabet is that of GPT-2. */
 #include "pretokenize.h"
 #include "tokenizer_merge.h"
@@ -37,6 +37,20 @@ static void emit(llmc_merger *m, uint32_t symbol) {
     if (t->expansions[i] < t->header->tokens) llmc_ids_add(&m->ids, t->expansions[i]);
 }
 
+/* Number of symbols that a word begins as: its bytes, or its characters, those without a token byte by byte. */
+static size_t symbols(const llmc_tokenizer *t, const uint8_t *word, size_t size, llmc_node *nodes) {
+  bool characters = t->header->flags & LLMC_FLAG_CHARACTERS;
+  size_t count = 0;
+  for (size_t at = 0, length; at < size; at += length) {
+    length = characters ? llmc_utf8_length(word[at]) : 1;
+    uint32_t token = characters ? llmc_find_text(t, word + at, length) : LLMC_NO_SYMBOL;
+    if (token == LLMC_NO_SYMBOL) length = 1;
+    if (nodes) nodes[count].symbol = token == LLMC_NO_SYMBOL ? t->bytes[word[at]] : token;
+    count++;
+  }
+  return count;
+}
+
 static bool encode_word(llmc_merger *m, const uint8_t *word, size_t size) {
   const llmc_tokenizer *t = m->tokenizer;
   uint32_t whole = t->header->flags & LLMC_FLAG_IGNORE_MERGES ? llmc_find_text(t, word, size) : LLMC_NO_SYMBOL;
@@ -44,22 +58,17 @@ static bool encode_word(llmc_merger *m, const uint8_t *word, size_t size) {
     llmc_ids_add(&m->ids, whole);
     return true;
   }
-  if (!llmc_merger_begin(m, size)) return false;
-  for (size_t i = 0; i < size; i++) m->nodes[i].symbol = t->bytes[word[i]];
-  for (size_t i = 0; i + 1 < size; i++) consider(m, (uint32_t)i);
+  size_t count = symbols(t, word, size, NULL);
+  if (!llmc_merger_begin(m, count)) return false;
+  symbols(t, word, size, m->nodes);
+  for (size_t i = 0; i + 1 < count; i++) consider(m, (uint32_t)i);
   for (llmc_candidate best; llmc_merger_pop(m, &best);) merge(m, best);
   for (uint32_t i = 0; i != LLMC_NO_NODE; i = m->nodes[i].next) emit(m, m->nodes[i].symbol);
   return true;
 }
 
 bool llmc_encode_bpe(llmc_merger *m, const uint8_t *text, size_t size) {
-  if (!llmc_utf8_is_repaired(text, size)) {
-    size_t repaired = llmc_utf8_repair(text, size, NULL);
-    if (!llmc_block_reserve(&m->tokenizer->allocator, &m->text_block, repaired, 1)) return false;
-    llmc_utf8_repair(text, size, m->text_block.memory);
-    text = m->text_block.memory;
-    size = repaired;
-  }
+  if (!llmc_merger_repair(m, &text, &size)) return false;
   llmc_words words = llmc_words_of(m->tokenizer, text, size);
   const uint8_t *word;
   while (llmc_words_next(&words, &word, &size))

@@ -1,6 +1,7 @@
 #include "tokenizer_merge.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 enum { LEAST_BYTES = 4096 };
 
@@ -67,4 +68,14 @@ void llmc_merger_join(llmc_merger *m, uint32_t left) {
 void llmc_ids_add(llmc_ids *ids, uint32_t id) {
   if (ids->count < ids->capacity) ids->ids[ids->count] = (int32_t)id;
   ids->count++;
+}
+
+bool llmc_merger_repair(llmc_merger *m, const uint8_t **text, size_t *size) {
+  if (llmc_utf8_is_repaired(*text, *size)) return true;
+  size_t repaired = llmc_utf8_repair(*text, *size, NULL);
+  if (!llmc_block_reserve(&m->tokenizer->allocator, &m->text_block, repaired, 1)) return false;
+  llmc_utf8_repair(*text, *size, m->text_block.memory);
+  *text = m->text_block.memory;
+  *size = repaired;
+  return true;
 }

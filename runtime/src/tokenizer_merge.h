@@ -55,8 +55,12 @@ void llmc_merger_join(llmc_merger *m, uint32_t left);
 
 void llmc_ids_add(llmc_ids *ids, uint32_t id);
 
+/* Makes a text repaired UTF-8 (utf8.h), in the text block if it was not. False: no memory. */
+bool llmc_merger_repair(llmc_merger *m, const uint8_t **text, size_t *size);
+
 /* The ids of a piece of text that holds no special token. False: no memory. */
 bool llmc_encode_bpe(llmc_merger *m, const uint8_t *text, size_t size);
+bool llmc_encode_unigram(llmc_merger *m, const uint8_t *text, size_t size);
 bool llmc_encode_wordpiece(llmc_merger *m, const uint8_t *text, size_t size);
 bool llmc_encode_spm(llmc_merger *m, const uint8_t *text, size_t size, bool space_before);
 

@@ -4,7 +4,9 @@
 
 #include "utf8.h"
 
-enum { STEP_REPLACE = 1, STEP_DECOMPOSE, STEP_COMPOSE, STEP_PREPEND, STEP_LITERAL, STEP_STRIP, STEP_SQUEEZE };
+enum { STEP_REPLACE = 1, STEP_DECOMPOSE, STEP_COMPOSE, STEP_PREPEND, STEP_LITERAL, STEP_STRIP, STEP_SQUEEZE, STEP_REWRITE };
+enum { UNLESS_THERE = 1, AT_FIRST = 2, NOT_TO_BLANKS = 4 }; /* of STEP_PREPEND */
+enum { JOINS_LEFT = 1, JOINS_RIGHT = 2, MAX_CLUSTER = 6 };
 enum { PAGES = LLMC_CODE_POINTS / 256, MAX_STEPS = 32 };
 enum { MAX_GROWTH = 64, MAX_ADDED = 4096 }; /* what a step may make of a text; no sound table comes near */
 #define REPLACED 0x80000000u
@@ -62,6 +64,7 @@ static bool step_fits(const llmc_tokenizer *t, const llmc_normal_step *s) {
     case STEP_LITERAL: return s->b > 0 && text_fits(t, s->a, s->b) && text_fits(t, s->c, s->d);
     case STEP_STRIP: return true;
     case STEP_SQUEEZE: return s->a < 0x80 && text_fits(t, s->b, s->c);
+    case STEP_REWRITE: return s->b < maps && t->n_charsmap > 0;
     default: return false;
   }
 }
@@ -198,7 +201,7 @@ static void strip(const llmc_normal_step *s, const uint8_t *text, size_t size, o
   bool leading = s->a;
   for (size_t at = 0, length; at < size; at += length) {
     length = llmc_utf8_length(text[at]);
-    bool blank = llmc_is_blank(text + at);
+    bool blank = s->c ? text[at] == ' ' : llmc_is_blank(text + at);
     if (leading && blank) start = end = at + length;
     leading = leading && blank;
     if (!blank || !s->b) end = at + length;
@@ -214,35 +217,93 @@ static void squeeze(const llmc_tokenizer *t, const llmc_normal_step *s, const ui
   }
 }
 
+static void prepend(const llmc_tokenizer *t, const llmc_normal_step *s, bool first, const uint8_t *text, size_t size, output *o) {
+  const uint8_t *before = t->map_texts + s->a;
+  size_t blanks = 0;
+  while (s->c & NOT_TO_BLANKS && blanks < size && text[blanks] == ' ') blanks++;
+  bool there = s->c & UNLESS_THERE && size >= s->b && memcmp(text, before, s->b) == 0;
+  if (blanks < size && !there && (first || !(s->c & AT_FIRST))) put(o, before, s->b);
+  put(o, text, size);
+}
+
+/* What the charsmap has for the longest (or shortest) sequence that the text begins with: puts it and returns the sequence's size,
+** 0 if there is none. The units are those of frontend/tokenizer_charsmap.py. */
+static size_t rewrite_one(const llmc_tokenizer *t, const uint8_t *text, size_t size, bool shortest, output *o) {
+  size_t matched = 0, at = 0, start = 0;
+#define CHILDREN(unit) ((size_t)((unit) >> 10) << (((unit) & 0x200) >> 6))
+  for (size_t node = CHILDREN(t->charsmap[0]); at < size; at++) {
+    node ^= text[at];
+    if (node >= t->n_charsmap || (t->charsmap[node] & 0x800000FF) != text[at]) break;
+    uint32_t unit = t->charsmap[node];
+    node ^= CHILDREN(unit);
+    if (!(unit & 0x100) || node >= t->n_charsmap) continue;
+    matched = at + 1;
+    start = t->charsmap[node] & 0x7FFFFFFF;
+    if (shortest) break;
+  }
+#undef CHILDREN
+  if (!matched || start >= t->n_rewritten) return 0;
+  const uint8_t *by = t->rewritten + start, *end = memchr(by, 0, t->n_rewritten - start);
+  size_t length = end ? (size_t)(end - by) : 0;
+  if (!end || !llmc_utf8_is_repaired(by, length)) return 0;
+  put(o, by, length);
+  return matched;
+}
+
+/* Code points that a reader takes for one character, as far as they have less than MAX_CLUSTER bytes: their size, else 0. */
+static size_t small_cluster(const llmc_tokenizer *t, uint32_t joins, const uint8_t *text, size_t size) {
+  uint32_t code_point, next;
+  size_t at = llmc_utf8_next(text, &code_point);
+  for (; at < size; code_point = next) {
+    size_t length = llmc_utf8_next(text + at, &next);
+    bool control = code_point < 0x20 || code_point == 0x7F, line = code_point == '\r' && next == '\n';
+    bool right = entry(t, joins, code_point) == JOINS_RIGHT && next >= 0x20 && next != 0x7F;
+    if (!line && (control || !(right || entry(t, joins, next) == JOINS_LEFT))) break;
+    at += length;
+    if (at >= MAX_CLUSTER) return 0;
+  }
+  return at;
+}
+
+static void rewrite(const llmc_tokenizer *t, const llmc_normal_step *s, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0, length; at < size; at += length) {
+    if (s->a && (length = small_cluster(t, s->b, text + at, size - at)) > 0 && rewrite_one(t, text + at, length, true, o)) continue;
+    size_t end = s->a ? at + llmc_utf8_length(text[at]) : size;
+    length = rewrite_one(t, text + at, end - at, s->a, o);
+    if (length) continue;
+    length = llmc_utf8_length(text[at]);
+    put(o, text + at, length);
+  }
+}
+
 /* Runs a step, or with o->bytes NULL counts what it gives. */
-static void run(const llmc_tokenizer *t, const llmc_normal_step *s, uint8_t *text, size_t size, output *o) {
+static void run(const llmc_tokenizer *t, const llmc_normal_step *s, bool first, uint8_t *text, size_t size, output *o) {
   switch (s->kind) {
     case STEP_REPLACE: replace(t, s->a, text, size, o); break;
     case STEP_DECOMPOSE: decompose(t, s->a, text, size, o); break;
     case STEP_COMPOSE: compose(t, s->a, text, size, o); break;
-    case STEP_PREPEND:
-      put(o, t->map_texts + s->a, size ? s->b : 0);
-      put(o, text, size);
-      break;
+    case STEP_PREPEND: prepend(t, s, first, text, size, o); break;
     case STEP_LITERAL: literal(t, s, text, size, o); break;
     case STEP_STRIP: strip(s, text, size, o); break;
     case STEP_SQUEEZE: squeeze(t, s, text, size, o); break;
+    case STEP_REWRITE: rewrite(t, s, text, size, o); break;
     default: break; /* llmc_steps_fit() knows no other */
   }
 }
 
 /* From one block into the other. False: no memory. */
-static bool advance(const llmc_tokenizer *t, llmc_block blocks[2], int *in, size_t *size, const llmc_normal_step *s, bool ordering) {
+static bool advance(const llmc_tokenizer *t, llmc_block blocks[2], int *in, size_t *size, const llmc_normal_step *s, bool first,
+                    bool ordering) {
   uint8_t *text = blocks[*in].memory;
   output counted = {NULL, 0};
   if (ordering) counted.size = *size;
   else if (s->kind == STEP_COMPOSE) counted.size = 4 * *size;
-  else run(t, s, text, *size, &counted);
+  else run(t, s, first, text, *size, &counted);
   if (counted.size > MAX_GROWTH * *size + MAX_ADDED || counted.size > UINT32_MAX / 2) return false;
   if (!llmc_block_reserve(&t->allocator, &blocks[!*in], counted.size, 1)) return false;
   output written = {blocks[!*in].memory, 0};
   if (ordering) order(t, s->b, text, *size, &written);
-  else run(t, s, text, *size, &written);
+  else run(t, s, first, text, *size, &written);
   *in = !*in;
   *size = written.size;
   return true;
@@ -257,7 +318,7 @@ static bool is_normal(const llmc_tokenizer *t, const uint8_t *text, size_t size)
   return true;
 }
 
-bool llmc_normalize(const llmc_tokenizer *t, llmc_block blocks[2], const uint8_t **text, size_t *size) {
+bool llmc_normalize(const llmc_tokenizer *t, llmc_block blocks[2], bool first, const uint8_t **text, size_t *size) {
   if (is_normal(t, *text, *size)) return true;
   size_t repaired = llmc_utf8_repair(*text, *size, NULL);
   int in = 0;
@@ -266,8 +327,8 @@ bool llmc_normalize(const llmc_tokenizer *t, llmc_block blocks[2], const uint8_t
   *size = repaired;
   for (size_t i = 0; i < t->n_steps; i++) {
     const llmc_normal_step *s = &t->steps[i];
-    if (!advance(t, blocks, &in, size, s, false)) return false;
-    if (s->kind == STEP_DECOMPOSE && !advance(t, blocks, &in, size, s, true)) return false;
+    if (!advance(t, blocks, &in, size, s, first, false)) return false;
+    if (s->kind == STEP_DECOMPOSE && !advance(t, blocks, &in, size, s, first, true)) return false;
   }
   *text = blocks[in].memory;
   return true;
