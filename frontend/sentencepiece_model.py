@@ -14,12 +14,13 @@ from typing import Final
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import map_file, quoted
+from llmc.frontend.tokenizer_charsmap import Charsmap, read_charsmap
 from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKEN_BYTES, MAX_TOKENS, byte_of
 
 NAME: Final = "tokenizer.model"
 MAX_BYTES: Final = 64 << 20
 VARINT, EIGHT, SIZED, FOUR = 0, 1, 2, 5
-BPE: Final = 2  # TrainerSpec.model_type
+UNIGRAM, BPE = 1, 2  # TrainerSpec.model_type
 MODEL_TYPES: Final = {1: "Unigram", 2: "BPE", 3: "word", 4: "char"}
 BYTE: Final = 6  # SentencePiece.type
 
@@ -37,17 +38,21 @@ class Piece:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
+    """kind: UNIGRAM or BPE. merge_spaces: runs of spaces become one, none stays at the ends."""
+
+    kind: int
     pieces: tuple[Piece, ...]
+    charsmap: Charsmap | None
     add_space_prefix: bool
+    merge_spaces: bool
+    byte_fallback: bool
     unknown: int
     bos: int
     eos: int
 
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:
-    """Reads a BPE model. Raises MalformedFileError for a file that is none, UnsupportedModelError for other kinds of model and
-    for texts that are normalised before they are tokenized.
-    """
+    """Reads a Unigram or BPE model. Raises MalformedFileError for a file that is none, UnsupportedModelError for other kinds."""
     with map_file(path) as data:
         if len(data) > MAX_BYTES:
             raise MalformedFileError(f"{NAME}: the file has {len(data)} bytes, more than {MAX_BYTES}")
@@ -59,18 +64,28 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
     trainer, normalizer = _message(last.get(2, b""), "trainer_spec"), _message(last.get(3, b""), "normalizer_spec")
     _check(trainer, normalizer)
     unknown, bos, eos = (_id(trainer.get(number, default)) for default, number in enumerate((40, 41, 42)))
-    return SentencePieceModel(pieces, bool(normalizer.get(3, 1)), unknown, bos, eos)
+    kind = trainer.get(3, UNIGRAM)
+    assert isinstance(kind, int)
+    return SentencePieceModel(
+        kind, pieces, _charsmap(normalizer.get(2, b"")), add_space_prefix=bool(normalizer.get(3, 1)),
+        merge_spaces=bool(normalizer.get(4, 1)), byte_fallback=bool(trainer.get(35, 0)), unknown=unknown, bos=bos, eos=eos,
+    )  # fmt: skip
+
+
+def _charsmap(raw: int | bytes) -> Charsmap | None:
+    what = f"{NAME}: normalizer_spec.precompiled_charsmap"
+    if not isinstance(raw, bytes):
+        raise MalformedFileError(f"{what} is a number")
+    return read_charsmap(raw, what) if raw else None
 
 
 def _check(trainer: Fields, normalizer: Fields) -> None:
-    kind = trainer.get(3, 1)
-    if kind != BPE:
+    kind = trainer.get(3, UNIGRAM)
+    if kind not in (UNIGRAM, BPE):
         name = MODEL_TYPES.get(kind, "unknown") if isinstance(kind, int) else "unknown"
-        raise UnsupportedModelError(f"{NAME}: trainer_spec.model_type is {name}; llmc compiles BPE")
-    if normalizer.get(2):
-        raise UnsupportedModelError(f"{NAME}: normalizer_spec has a precompiled_charsmap, which llmc cannot compile")
-    if normalizer.get(4, 1):
-        raise UnsupportedModelError(f"{NAME}: normalizer_spec.remove_extra_whitespaces is set, which llmc cannot compile")
+        raise UnsupportedModelError(f"{NAME}: trainer_spec.model_type is {name}; llmc compiles Unigram and BPE")
+    if trainer.get(24, 0):
+        raise UnsupportedModelError(f"{NAME}: trainer_spec.treat_whitespace_as_suffix is set, which llmc cannot compile")
     if not normalizer.get(5, 1):
         raise UnsupportedModelError(f"{NAME}: normalizer_spec.escape_whitespaces is not set, which llmc cannot compile")
 

@@ -16,11 +16,13 @@ from llmc.frontend import sentencepiece_model
 from llmc.frontend.checkpoint import quoted
 from llmc.frontend.json_file import json_kind, read_json
 from llmc.frontend.pretokenize import PreTokenizer
-from llmc.frontend.sentencepiece_model import read_sentencepiece
+from llmc.frontend.sentencepiece_model import Piece, SentencePieceModel, read_sentencepiece
 from llmc.frontend.tokenizer_json import TokenizerJson, is_byte_level, understand
 from llmc.frontend.tokenizer_json_fields import NAME, AddedToken, added_token, model_type
 from llmc.frontend.tokenizer_json_pieces import PiecesFile, understand_pieces
 from llmc.frontend.tokenizer_json_wordpiece import VOCABULARY, WordPieceFile, read_vocab_txt, understand_wordpiece
+from llmc.frontend.tokenizer_normalizer import Literal, Prepend
+from llmc.frontend.tokenizer_unigram import PENALTY, Unigram, steps
 from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary, byte_of
 
 CONFIG: Final = "tokenizer_config.json"
@@ -158,11 +160,30 @@ def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabu
     for role, adds in (("bos", add_bos), ("eos", add_eos)):
         if adds and role not in roles:
             raise MalformedFileError(f"{CONFIG}: add_{role}_token is set, but there is no {role}_token")
+    prefix, is_bpe = _flag(config, "add_prefix_space", model.add_space_prefix), model.kind == sentencepiece_model.BPE
+    prepared = steps(model.charsmap, prefix, model.merge_spaces)
     return Vocabulary(
-        "spm", texts, attributes, roles,
-        add_bos=add_bos, add_eos=add_eos, add_space_prefix=_flag(config, "add_prefix_space", model.add_space_prefix),
-        clean_spaces=False, scores=scores, strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
+        "spm" if is_bpe else "unigram", texts, attributes, roles,
+        add_bos=add_bos, add_eos=add_eos, add_space_prefix=prefix,
+        clean_spaces=False, scores=scores, steps=tuple(s for s in prepared if not (is_bpe and isinstance(s, Prepend | Literal))),
+        unigram=None if is_bpe else _unigram(model, size), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
+
+
+def _unigram(model: SentencePieceModel, size: int) -> Unigram:
+    """Scores as SentencePiece takes them: f32, 0 for user-defined pieces, none for control, byte and unused ones."""
+    scores = np.full(size, np.nan)
+    scores[: len(model.pieces)] = [_score(piece) for piece in model.pieces]
+    normal = [piece.score for piece in model.pieces if BY_TYPE[piece.type] == Attribute.NORMAL]
+    if not normal or not 0 <= model.unknown < size:
+        raise MalformedFileError(f"{sentencepiece_model.NAME}: no normal pieces, or no unknown one")
+    scores[model.unknown] = np.float32(min(normal)) - np.float32(PENALTY)
+    return Unigram(scores, model.byte_fallback)
+
+
+def _score(piece: Piece) -> float:
+    kind = BY_TYPE[piece.type]
+    return piece.score if kind == Attribute.NORMAL else 0.0 if kind == Attribute.USER_DEFINED else np.nan
 
 
 def _with_decoder(added: Sequence[AddedToken], config: Mapping[str, Any]) -> list[AddedToken]:

@@ -32,7 +32,7 @@ from llmc.frontend.tokenizer_json_fields import (
     sequence,
     vocabulary,
 )
-from llmc.frontend.tokenizer_normalizer import Step
+from llmc.frontend.tokenizer_normalizer import Prepend, Step
 
 CASELESS: Final = r"'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  # as Unicode folds case: ſ is a small s
 WORD: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -86,6 +86,7 @@ def understand(content: Mapping[str, Any], pre: str | None) -> TokenizerJson:
     steps = _normalizer(content.get("normalizer"))
     ignore_merges = flag(model, "ignore_merges")
     patterns = _named(pre).patterns if pre is not None else _patterns(content.get("pre_tokenizer"))
+    steps += _prefix(content.get("pre_tokenizer")) if pre is None else ()
     row = PreTokenizer((), patterns, ignore_merges)
     before, after = around(content.get("post_processor"), set(texts))
     return TokenizerJson(texts, merges, added, row, before, after, steps)
@@ -138,12 +139,20 @@ def _patterns(pre_tokenizer: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
+def _prefix(pre_tokenizer: Any) -> tuple[Step, ...]:
+    """A space before every stretch of text, where ByteLevel puts one."""
+    parts = sequence(pre_tokenizer, "pretokenizers", "pre_tokenizer")
+    if not flag(parts[-1], "add_prefix_space", default=True):
+        return ()
+    if len(parts) > 1:
+        raise _unknown_pre("pre_tokenizer puts a space before every piece of a text (ByteLevel, add_prefix_space)")
+    return (Prepend(" ", unless_there=True),)
+
+
 def _cuts(part: Mapping[str, Any]) -> list[str]:
     """The patterns of one step."""
     kind = part["type"]
     if kind == "ByteLevel":
-        if flag(part, "add_prefix_space", default=True):
-            raise _unknown_pre("pre_tokenizer puts a space before a text (ByteLevel, add_prefix_space)")
         return [GPT2] if flag(part, "use_regex", default=True) else []
     if kind == "Digits":
         return [r"\p{N}" if flag(part, "individual_digits") else r"\p{N}+"]

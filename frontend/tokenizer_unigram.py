@@ -30,10 +30,8 @@ class Unigram:
 
 
 def steps(charsmap: Charsmap | None, prefix: bool, merge_spaces: bool) -> tuple[Step, ...]:
-    """What is done to a text. prefix: a space is put before it; merge_spaces: runs of spaces become one, none stays at the ends
-    and one is put before it in any case. So llama.cpp does, and SentencePiece for texts without special tokens.
-    """
+    """What is done to a text. prefix: a space is put before it; merge_spaces: runs become one, and none stays at the ends."""
     rewritten = (Rewrite(charsmap),) if charsmap is not None and len(charsmap.units) > 1 else ()
     merged = (Strip(True, True, spaces=True), Squeeze(" ", " ")) if merge_spaces else ()
-    prefixed = (Prepend(" ", not_to_blanks=True),) if prefix or merge_spaces else ()
+    prefixed = (Prepend(" ", not_to_blanks=True),) if prefix else ()
     return (*rewritten, *merged, *prefixed, Literal(" ", SPACE))

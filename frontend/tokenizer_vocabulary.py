@@ -157,7 +157,8 @@ def _steps(checkpoint: Checkpoint, prefix: bool) -> tuple[Step, ...]:
     raw = checkpoint.integers(CHARSMAP, -128, 255, None)
     what = f"{checkpoint.key_file}: key {quoted(CHARSMAP)}"
     charsmap = None if raw is None else read_charsmap(bytes(byte & 0xFF for byte in raw), what)
-    return steps(charsmap, prefix, checkpoint.flag("tokenizer.ggml.remove_extra_whitespaces", False))
+    merge_spaces = checkpoint.flag("tokenizer.ggml.remove_extra_whitespaces", False)
+    return steps(charsmap, prefix or merge_spaces, merge_spaces)  # llama.cpp puts a space before every word it makes
 
 
 def _unigram(checkpoint: Checkpoint, attributes: Attributes, unknown: int) -> Unigram:

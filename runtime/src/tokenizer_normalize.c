@@ -250,8 +250,8 @@ static size_t rewrite_one(const llmc_tokenizer *t, const uint8_t *text, size_t s
   return matched;
 }
 
-/* Code points that a reader takes for one character, as far as they have less than MAX_CLUSTER bytes: their size, else 0. */
-static size_t small_cluster(const llmc_tokenizer *t, uint32_t joins, const uint8_t *text, size_t size) {
+/* Size of the code points that a reader takes for one character; of Hangul letters, flags and joined emoji only the first. */
+static size_t cluster(const llmc_tokenizer *t, uint32_t joins, const uint8_t *text, size_t size) {
   uint32_t code_point, next;
   size_t at = llmc_utf8_next(text, &code_point);
   for (; at < size; code_point = next) {
@@ -260,19 +260,25 @@ static size_t small_cluster(const llmc_tokenizer *t, uint32_t joins, const uint8
     bool right = entry(t, joins, code_point) == JOINS_RIGHT && next >= 0x20 && next != 0x7F;
     if (!line && (control || !(right || entry(t, joins, next) == JOINS_LEFT))) break;
     at += length;
-    if (at >= MAX_CLUSTER) return 0;
   }
   return at;
 }
 
-static void rewrite(const llmc_tokenizer *t, const llmc_normal_step *s, const uint8_t *text, size_t size, output *o) {
+/* Rewrites the longest sequences, or code points alone. */
+static void rewrite(const llmc_tokenizer *t, const uint8_t *text, size_t size, bool alone, output *o) {
   for (size_t at = 0, length; at < size; at += length) {
-    if (s->a && (length = small_cluster(t, s->b, text + at, size - at)) > 0 && rewrite_one(t, text + at, length, true, o)) continue;
-    size_t end = s->a ? at + llmc_utf8_length(text[at]) : size;
-    length = rewrite_one(t, text + at, end - at, s->a, o);
+    size_t character = llmc_utf8_length(text[at]);
+    length = rewrite_one(t, text + at, alone ? character : size - at, false, o);
     if (length) continue;
-    length = llmc_utf8_length(text[at]);
+    length = character;
     put(o, text + at, length);
+  }
+}
+
+static void rewrite_clusters(const llmc_tokenizer *t, uint32_t joins, const uint8_t *text, size_t size, output *o) {
+  for (size_t at = 0, length; at < size; at += length) {
+    length = cluster(t, joins, text + at, size - at);
+    if (length >= MAX_CLUSTER || !rewrite_one(t, text + at, length, true, o)) rewrite(t, text + at, length, true, o);
   }
 }
 
@@ -286,7 +292,10 @@ static void run(const llmc_tokenizer *t, const llmc_normal_step *s, bool first, 
     case STEP_LITERAL: literal(t, s, text, size, o); break;
     case STEP_STRIP: strip(s, text, size, o); break;
     case STEP_SQUEEZE: squeeze(t, s, text, size, o); break;
-    case STEP_REWRITE: rewrite(t, s, text, size, o); break;
+    case STEP_REWRITE:
+      if (s->a) rewrite_clusters(t, s->b, text, size, o);
+      else rewrite(t, text, size, false, o);
+      break;
     default: break; /* llmc_steps_fit() knows no other */
   }
 }

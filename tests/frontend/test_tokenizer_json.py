@@ -106,6 +106,7 @@ def same(ours: Tokenizer, theirs: Package, text: str) -> None:
 
 
 PRE_TOKENIZERS = {
+    "prefixed": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
     "gpt2": sequence(use_regex=True),
     "digits": sequence({"type": "Digits", "individual_digits": True}, use_regex=True),
     "digit runs": sequence({"type": "Digits", "individual_digits": False}, use_regex=True),
@@ -184,13 +185,13 @@ def test_pre_overrides_a_regex_that_is_not_known(tmp_path: Path) -> None:
 
 UNSUPPORTED: dict[str, Any] = {
     "Lowercase": {"normalizer": {"type": "Lowercase"}},
-    "Unigram": {"model__type": "Unigram"},
+    "WordLevel": {"model__type": "WordLevel"},
     "byte_fallback": {"model__byte_fallback": True},
     "dropout": {"model__dropout": 0.1},
     "Whitespace": {"pre_tokenizer": sequence({"type": "Whitespace"})},
     "Metaspace": {"pre_tokenizer": {"type": "Metaspace"}},
     "nothing": {"pre_tokenizer": None},
-    "puts a space": {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
+    "puts a space": {"pre_tokenizer": sequence(split(GPT2)) | {"pretokenizers": [split(GPT2), {"type": "ByteLevel"}]}},
     "behavior Removed": {"pre_tokenizer": sequence(split(GPT2, "Removed"))},
     "WordLevelProcessing": {"post_processor": {"type": "WordLevelProcessing"}},
     "single_word": {"added_tokens": [{**ADDED[0], "single_word": True}]},
@@ -281,9 +282,9 @@ def test_a_damaged_tokenizer_model_is_refused_or_harmless(shared: Path, sentence
 @pytest.mark.parametrize(
     ("tail", "word"),
     [
-        (b"\x12\x02\x18\x01", "Unigram"),
-        (b"\x1a\x05\x12\x01x\x20\x00", "precompiled_charsmap"),
-        (b"\x1a\x02\x20\x01", "remove_extra_whitespaces"),
+        (b"\x12\x02\x18\x03", "word"),
+        (b"\x12\x05\x18\x02\xc0\x01\x01", "treat_whitespace_as_suffix"),
+        (b"\x1a\x02\x28\x00", "escape_whitespaces"),
     ],
 )
 def test_models_of_other_kinds_are_refused(shared: Path, sentencepiece: Callable[[bytes], Path], tail: bytes, word: str) -> None:

@@ -228,6 +228,25 @@ def test_gguf_equals_sentencepiece_on_any_text(text: str) -> None:
     assert from_gguf().encode(text) == model().encode(text)
 
 
+# ---- tokenizer.model, against SentencePiece
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"remove_extra_whitespaces": False}, {"add_dummy_prefix": False}, {"byte_fallback": True, "vocab_size": 420},
+    {"model_type": "bpe", "byte_fallback": True, "vocab_size": 380},
+    {"model_type": "bpe", "byte_fallback": True, "vocab_size": 380, "normalization_rule_name": "identity"},
+    {"user_defined_symbols": "<tool>"},
+])  # fmt: skip
+def test_tokenizer_model_equals_sentencepiece(tmp_path: Path, options: dict[str, Any]) -> None:
+    processor = model(**options)
+    (tmp_path / "tokenizer.model").write_bytes(processor.serialized_model_proto())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+    ours = Tokenizer(compile_vocabulary(read_huggingface_vocabulary(tmp_path, size(processor))))
+    kept = options.get("remove_extra_whitespaces", True)
+    for text in [text for text in TEXTS + CORPUS if text.strip() or kept]:  # SentencePiece puts a prefix before blanks alone
+        assert ours.encode(text) == processor.encode(text), text
+
+
 # ---- What is refused
 
 

@@ -14,7 +14,10 @@ import pytest
 
 from llmc.frontend.pretokenize import PRE_TOKENIZERS, PreTokenizer, by_name
 from llmc.frontend.tokenizer import ALPHABET, compile_vocabulary
-from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Literal, Prepend, Replace, Squeeze, Strip
+from llmc.frontend.tokenizer_charsmap import Charsmap
+from llmc.frontend.tokenizer_normalizer import Compose, Decompose, Literal, Prepend, Replace, Rewrite, Squeeze, Strip
+from llmc.frontend.tokenizer_unigram import Unigram
+from llmc.frontend.tokenizer_unigram import steps as unigram_steps
 from llmc.frontend.tokenizer_vocabulary import Attribute, Vocabulary
 from llmc.frontend.tokenizer_wordpiece import of_gguf
 from tests.pretokenize_reference import cut_by_regex, random_text
@@ -393,6 +396,32 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_c([*flags, program, *sources()], tmp_path_factory.mktemp("sanitized") / "tokenizer_fuzz")
 
 
+def charsmap() -> Charsmap:
+    """A double-array trie of a few keys, every node at the first offset where its children find room."""
+    texts = {b"H": b"h", b"He": b"", "你".encode(): b"ni", b"aa": "\u2581a".encode()}
+    pool_ = b"".join(text + b"\0" for text in texts.values())
+    places = {key: sum(len(text) + 1 for text in list(texts.values())[:i]) for i, key in enumerate(texts)}
+    units, taken, todo = np.zeros(1024, np.uint32), {0}, [(b"", 0)]
+    for prefix, at in todo:
+        below = sorted({key[len(prefix)] for key in texts if key.startswith(prefix) and len(key) > len(prefix)})
+        needed = [*below, *([0] if prefix in texts else [])]
+        base = next(base for base in range(1, 768) if not any(base ^ byte in taken for byte in needed))
+        units[at] |= np.uint32((base ^ at) << 10 | (prefix in texts) << 8)
+        taken |= {base ^ byte for byte in needed}
+        if prefix in texts:
+            units[base] = np.uint32(1 << 31 | places[prefix])
+        for byte in below:
+            units[base ^ byte] = byte
+            todo.append((prefix + bytes([byte]), base ^ byte))
+    return Charsmap(units, pool_)
+
+
+def test_a_charsmap_rewrites_the_longest_sequences() -> None:
+    rewriting = vocabulary("bpe", [*ALPHABET], pre=by_name()["gpt-2"], steps=(Rewrite(charsmap()),))
+    tokenizer = Tokenizer(compile_vocabulary(rewriting))
+    assert tokenizer.decode(tokenizer.encode("Hello Ha 你好 aaa x")).decode() == "llo ha ni好 \u2581aa x"
+
+
 def small_vocabularies() -> dict[str, Vocabulary]:
     special = ["<s>", "</s>", "<|endoftext|>"]
     attributes = [CONTROL, CONTROL, USER_DEFINED]
@@ -408,6 +437,8 @@ def small_vocabularies() -> dict[str, Vocabulary]:
     pieces = ["[UNK]", "[CLS]", "[SEP]", *(f"▁{c}" for c in "abehlox.<|"), *"abehlox", "▁hello", "ll", "aa"]
     wordpiece = of_gguf(pieces, lowercase=True, strip_accents=True)
     of_pieces = [UNKNOWN, CONTROL, CONTROL, *[NORMAL] * (len(pieces) - 3)]
+    scores = np.where(np.arange(len(spm)) > 256, -np.arange(len(spm)) / 8.0, np.nan)
+    scores[0] = -99.0
     of_spm = [UNKNOWN, *[Attribute.BYTE] * 256, *attributes, *[NORMAL] * 7]
     return {
         "llama-bpe": vocabulary("bpe", **bpe, pre=by_name()["llama-bpe"], add_bos=True, roles=roles, clean_spaces=True),
@@ -419,6 +450,17 @@ def small_vocabularies() -> dict[str, Vocabulary]:
         ),
         "nfkc": vocabulary("bpe", **bpe, pre=by_name()["llama-bpe"], steps=(Decompose(compatible=True), Compose())),
         "steps": vocabulary("bpe", **bpe, pre=by_name()["gpt-2"], steps=STEPS),
+        "unigram": vocabulary(
+            "unigram", spm, of_spm, add_space_prefix=True, add_eos=True, roles={"eos": 258, "unknown": 0},
+            unigram=Unigram(scores, patterns=("\u2581[^\u2581]*|[^\u2581]+",)), steps=unigram_steps(charsmap(), True, True),
+        ),
+        "clusters": vocabulary(
+            "unigram", spm, of_spm, roles={"unknown": 0}, unigram=Unigram(scores, byte_fallback=True),
+            steps=(Rewrite(charsmap(), by_cluster=True), Prepend("a", unless_there=True, first=True)),
+        ),
+        "characters": vocabulary(
+            "bpe", spm, of_spm, pre=by_name()["gemma4"], merges=[("l", "l"), ("▁", "H"), ("a", "a"), ("a", "b")], characters=True,
+        ),
     }  # fmt: skip
 
 
