@@ -54,6 +54,7 @@ class Flag(IntFlag):
     PHANTOM_SPACE = 64  # keys of WordPiece are as in GGUF files
     BYTE_FALLBACK = 128  # of Unigram: what is unknown is spelt in byte tokens
     CHARACTERS = 256  # words of BPE begin as characters
+    TRIPLES = 512  # a match of the first pattern is cut in threes, from its end
 
 
 class SpecialFlag(IntFlag):
@@ -170,6 +171,7 @@ def _flags(vocabulary: Vocabulary) -> Flag:
         Flag.PHANTOM_SPACE: vocabulary.wordpiece is not None and vocabulary.wordpiece.first == PHANTOM_SPACE,
         Flag.BYTE_FALLBACK: vocabulary.unigram is not None and vocabulary.unigram.byte_fallback,
         Flag.CHARACTERS: vocabulary.characters,
+        Flag.TRIPLES: vocabulary.pre is not None and vocabulary.pre.triples,
     }
     return Flag(sum(flag for flag, on in flags.items() if on))
 

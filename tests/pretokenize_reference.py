@@ -40,8 +40,21 @@ def pieces(text: str, found: list[tuple[int, int]]) -> list[str]:
 
 def cut_by_regex(row: PreTokenizer, text: str) -> list[str]:
     parts = [text]
-    for pattern in row.patterns:
+    for number, pattern in enumerate(row.patterns):
         # The module's \s includes 0x1C to 0x1F, and in V1 it folds more than ASCII: say what we mean.
         meant = regex.compile(pattern.replace(r"\s", r"\p{White_Space}").replace(r"\S", r"\P{White_Space}"), regex.V1)
-        parts = [piece for part in parts for piece in pieces(part, [m.span() for m in meant.finditer(part)])]
+        found = [(part, [m.span() for m in meant.finditer(part)]) for part in parts]
+        cut = threes if row.triples and number == 0 else list
+        parts = [piece for part, spans in found for piece in pieces(part, cut(spans))]
     return parts
+
+
+def threes(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Every span in threes, from its end; the first three begin where the span before ends."""
+    before = [0, *(end for _, end in spans)]
+    whole = [(start, end, first) for (start, end), first in zip(spans, before, strict=False)]
+    return [
+        (first if at <= start else at, at + 3)
+        for start, end, first in whole
+        for at in range(end - (end - start + 2) // 3 * 3, end, 3)
+    ]

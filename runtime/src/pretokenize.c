@@ -40,6 +40,22 @@ static size_t piece(const llmc_tokenizer *t, size_t pattern, const uint8_t *text
   return next - at;
 }
 
+/* A match of the first pattern is cut in threes of code points; the first piece takes what is over, and what stands before the match.
+** Length of the next piece; 0 where there is no match any more. */
+static size_t triple(llmc_words *w, size_t at, size_t end) {
+  size_t length = 0, count = 3;
+  if (at >= w->triples_end) {
+    if (!match(w->tokenizer, 0, w->text, at, end)) length = piece(w->tokenizer, 0, w->text, at, end);
+    if (at + length == end) return 0;
+    w->triples_end = at + length + match(w->tokenizer, 0, w->text, at + length, end);
+    count = 0;
+    for (size_t i = at + length; i < w->triples_end; i += llmc_utf8_length(w->text[i])) count++;
+    count = (count - 1) % 3 + 1;
+  }
+  while (count--) length += llmc_utf8_length(w->text[at + length]);
+  return length;
+}
+
 bool llmc_words_next(llmc_words *w, const uint8_t **word, size_t *size) {
   for (;;) {
     size_t at = w->level[w->depth].at, end = w->level[w->depth].end;
@@ -48,7 +64,8 @@ bool llmc_words_next(llmc_words *w, const uint8_t **word, size_t *size) {
       w->depth--;
       continue;
     }
-    size_t length = piece(w->tokenizer, w->depth, w->text, at, end);
+    size_t length = w->depth == 0 && w->tokenizer->header->flags & LLMC_FLAG_TRIPLES ? triple(w, at, end) : 0;
+    if (!length) length = piece(w->tokenizer, w->depth, w->text, at, end);
     w->level[w->depth].at += length;
     if (w->depth + 1 == w->tokenizer->n_patterns) {
       *word = w->text + at;

@@ -4,11 +4,12 @@
 
 #include "tokenizer_blob.h"
 
-/* A walk over the words of a text. level[i] is what is left of a piece that pattern i cuts. */
+/* A walk over the words of a text. level[i] is what is left of a piece that pattern i cuts. triples_end: where the match ends that
+** is being cut in threes (LLMC_FLAG_TRIPLES). */
 typedef struct llmc_words {
   const llmc_tokenizer *tokenizer;
   const uint8_t *text;
-  size_t depth;
+  size_t depth, triples_end;
   struct {
     size_t at, end;
   } level[LLMC_MAX_PATTERNS];

@@ -1,6 +1,7 @@
 """The automata against the `regex` module, which backtracks, on random strings; and their own limits."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_cuts_as_the_regex_does(row: PreTokenizer) -> None:
     chance = random.Random(7)
     for _ in range(1500):
         text = random_text(chance)
-        assert cut_by_automata(compiled, text) == cut_by_regex(row, text), repr(text)
+        assert cut_by_automata(compiled, text) == cut_by_regex(replace(row, triples=False), text), repr(text)
 
 
 @pytest.mark.parametrize(
