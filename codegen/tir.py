@@ -12,6 +12,7 @@ Rules that keep results equal to the bit between the variants of a kernel:
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -130,9 +131,34 @@ def is_null(memory: View) -> Expr:
     return T.isnullptr(memory.data)
 
 
+_in_memory: ContextVar[bool] = ContextVar("lets in memory", default=False)
+
+
+@contextmanager
+def lets_in_memory() -> Iterator[None]:
+    """Inside, `let` puts scalars into variables in memory, which LLVM turns into registers again.
+
+    TVM's LLVM generator replaces each named value by its definition wherever it simplifies, which doubles with every sum of a value
+    and its neighbour's: two minutes for one attention kernel. It does not look into memory.
+    """
+    token = _in_memory.set(True)
+    try:
+        yield
+    finally:
+        _in_memory.reset(token)
+
+
 def let(value: Expr) -> Expr:
     """A value computed once, here."""
-    return T.Bind(value)
+    element, lanes = shape(value) if _in_memory.get() else ("", 0)
+    if element not in _VARIABLES or lanes > 1:
+        return T.Bind(value)
+    cell = local(1, element)
+    store(cell, 0, value)
+    return cell[0]
+
+
+_VARIABLES = ("float32", "int32", "int64")
 
 
 def load(memory: View, at: Expr, lanes: int = 1) -> Expr:

@@ -52,6 +52,8 @@ def device_func(spec: GpuKernelSpec, device: Device, body: Callable[[SimpleNames
             with ExitStack() as stack:
                 where = [stack.enter_context(T.launch_thread(f"blockIdx.{axis}", _ANY)) for axis in "xyz"]
                 thread = stack.enter_context(T.launch_thread("threadIdx.x", spec.launch.threads))
+                if device.kind == "rocm":
+                    stack.enter_context(tir.lets_in_memory())
                 body(SimpleNamespace(**arguments), Thread(device, spec.launch.threads, where[0], where[1], where[2], thread))
     return builder.get()
 
