@@ -138,8 +138,8 @@ _in_memory: ContextVar[bool] = ContextVar("lets in memory", default=False)
 def lets_in_memory() -> Iterator[None]:
     """Inside, `let` puts scalars into variables in memory, which LLVM turns into registers again.
 
-    TVM's LLVM generator replaces each named value by its definition wherever it simplifies, which doubles with every sum of a value
-    and its neighbour's: two minutes for one attention kernel. It does not look into memory.
+    TVM's LLVM generator replaces each named value by its definition wherever it simplifies, which doubles with every sum of a
+    value and its neighbour's: two minutes for one attention kernel. It does not look into memory.
     """
     token = _in_memory.set(True)
     try:

@@ -63,11 +63,16 @@ class WeightFile:
 
     def offset(self, value: Value) -> int:
         """Bytes from the start of the file to the tensor of a weight value."""
-        return self._offsets[value.name]
+        return self._by_name[value.name].offset
+
+    def end(self, value: Value) -> int:
+        """Bytes from the start of the file to the end of the tensor."""
+        region = self._by_name[value.name]
+        return region.offset + region.nbytes
 
     @cached_property
-    def _offsets(self) -> dict[str, int]:
-        return {region.name: region.offset for region in self.regions}
+    def _by_name(self) -> dict[str, Region]:
+        return {region.name: region for region in self.regions}
 
     def identity(self, source: str) -> bytes:
         """32 bytes that stand for the content: the source's SHA-256 and how it is laid out here."""

@@ -35,7 +35,8 @@ MESSAGE_LINES = 12
 # Sources in runtime/src that do not belong into an artifact's library, and what the two other products are made of.
 _OUTSIDE = ("forward.c", "library.c", "loader.c", "main.c", "options.c", "report.c")
 _PROGRAM = ("file.c", "forward.c", "loader.c", "main.c", "options.c", "report.c", "status.c")
-_GPU = ("device_cuda.c", "device_hip.c", "gpu.c", "gpu_session.c")
+_GPU = ("device_cuda.c", "device_hip.c", "gpu.c", "gpu_graphs.c", "gpu_memory.c", "gpu_results.c", "gpu_session.c",
+        "gpu_upload.c")  # fmt: skip
 _LOADER = ("file.c", "forward.c", "library.c", "loader.c", "memory.c", "status.c", "vocabulary.c", "tokenizer*.c",
            "pretokenize.c", "utf8.c")  # fmt: skip
 

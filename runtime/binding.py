@@ -128,10 +128,11 @@ class Model:
         threads: int | None = None,
         max_pages: int = 0,
         profile: bool = False,
+        eager: bool = False,
     ) -> Session:
         """A session to step by hand. context and threads as given to load(), unless said otherwise; llmc.h explains the rest."""
         options = self._options(context=context, max_sequences=max_sequences, threads=threads, max_pages=max_pages)
-        options.profile = profile
+        options.profile, options.eager = profile, eager
         return self._new_session(options, keep=self)
 
     def _new_session(self, options: t.SessionOptions, keep: object = None) -> Session:

@@ -77,7 +77,7 @@ class ModelInfo(Sized):
 class SessionOptions(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("context", c.c_int32), ("max_sequences", c.c_int32), ("max_pages", c.c_int32),
-        ("threads", c.c_int32), ("profile", c.c_int32),
+        ("threads", c.c_int32), ("profile", c.c_int32), ("eager", c.c_int32),
     ]  # fmt: skip
 
 
@@ -85,6 +85,7 @@ class Batch(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("tokens", Ids), ("sequences", Ids), ("counts", Ids),
         ("n_sequences", c.c_int32), ("n_rows", c.c_int32), ("rows", Ids), ("segments", Ids),
+        ("on_device", c.c_int32),
     ]  # fmt: skip
 
 

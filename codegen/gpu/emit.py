@@ -29,6 +29,8 @@ def emit(plan: GpuPlan, codes: list[Code], max_step_tokens: int) -> str:
     return template.render(
         kernels=[_kernel(spec) for spec in plan.specs],
         statements=plan.statements,
+        picks=plan.picks,
+        pick_parts=plan.pick_parts,
         max_blocks=MAX_BLOCKS,
         codes=[{"driver": c.device.kind, "arch": c.device.arch, "file": c.file, "size": c.size} for c in codes],
         constants=", ".join(map(str, plan.constants)) or "0",

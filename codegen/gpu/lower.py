@@ -14,6 +14,7 @@ import numpy as np
 
 from llmc.codegen.caches import cache_of, caches_of
 from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
+from llmc.codegen.gpu.kernels.best import GpuBest, parts
 from llmc.codegen.gpu.kernels.elementwise import (
     GpuActivation,
     GpuGateRows,
@@ -44,12 +45,15 @@ class GpuPlan:
     """What the host template prints and the device compilers build.
 
     arena       bytes of a step's values, with the states of split attention at the end
+    statements  of a step; picks: those that find the best of each row of logits, from the best of `pick_parts` parts
     constants   what kernels read that is neither computed nor a weight, little-endian, 64-byte aligned pieces
     """
 
     weights: WeightFile
     arena: int
     statements: list[str] = field(default_factory=list)
+    picks: list[str] = field(default_factory=list)
+    pick_parts: int = 0
     kernels: dict[str, GpuKernelSpec] = field(default_factory=dict)
     constants: bytearray = field(default_factory=bytearray)
 
@@ -74,7 +78,9 @@ def lower(graph: Graph, weights: WeightFile | None = None) -> GpuPlan:
         unknown = sorted(node.attrs.keys() - known - _PLACES)
         if unknown:
             raise NoKernelError(f"op {node.op} with {', '.join(unknown)} has no GPU kernel")
+        lowering.wait_for_weights(node)
         rule(lowering, node)
+    lowering.pick()
     lowering.plan.arena += lowering.states
     return lowering.plan
 
@@ -125,6 +131,8 @@ class _Lowering:
             if node.op not in SOURCES
             for v, offset in zip(node.outputs, node.attrs["at"], strict=True)
         }
+        self.weights = {node.output.name for node in graph.of_kind("weight")}
+        self.arrived = 0  # bytes of the weights file that are waited for
         self.constants = {node.output.name: self.constant(node.data) for node in graph.of_kind("constant")}
 
     def constant(self, data: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None) -> int:
@@ -141,6 +149,26 @@ class _Lowering:
         assert known == spec, spec.symbol
         assert len(args) == len(spec.params), spec.symbol
         self.plan.statements.append(f"launch_{spec.symbol}(s, {', '.join(map(str, args))});")
+
+    def wait_for_weights(self, node: Node) -> None:
+        """What follows reads the weights of a node. They arrive in the order of the file, which is that of their first use."""
+        end = max((self.plan.weights.end(v) for v in node.inputs if v.name in self.weights), default=0)
+        if end > self.arrived:
+            self.arrived = end
+            self.plan.statements.append(f"llmc_gpu_weights(s->queue, UINT64_C({end}));")
+
+    def pick(self) -> None:
+        """The launches that find the best of each row of the result."""
+        vocab, ld = _columns(self.graph.results[0]), _ld(self.graph.results[0])
+        n = self.plan.pick_parts = parts(vocab)
+        step, self.plan.statements = self.plan.statements, []
+        self.launch(GpuBest(True), "s->logits", 0, "p->part_scores", "p->part_ids", vocab, ld, n, "p->count", "s->n_rows")
+        parted = f"{n} * p->count"
+        self.launch(
+            GpuBest(False),
+            "p->part_scores", "p->part_ids", "p->scores", "p->ids", parted, parted, 1, "p->count", "s->n_rows",
+        )  # fmt: skip
+        self.plan.picks, self.plan.statements = self.plan.statements, step
 
     def tokens(self, value: Value) -> str:
         return _ROWS[str(value.type.shape[0])]

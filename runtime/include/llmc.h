@@ -164,6 +164,7 @@ typedef struct llmc_session_options {
   int32_t max_pages; /* cache pages over all sequences; 0: enough for max_sequences full ones. Memory grows with use, up to this */
   int32_t threads; /* workers, this thread included; 0: the cores this process may use. At most 1024 */
   int32_t profile; /* not 0: measure what llmc_session_profile() tells; some nanoseconds an op */
+  int32_t eager; /* not 0: on a GPU, launch every kernel of every step, where otherwise small steps are recorded once and replayed */
 } llmc_session_options;
 
 /* error and out as in llmc_model_open(). Returns LLMC_ERR_NOMEM, LLMC_ERR_ARG. */
@@ -205,6 +206,8 @@ typedef struct llmc_batch {
   int32_t n_rows; /* how many tokens' logits are wanted; -1: of every token, in order, `rows` unused */
   const int32_t *rows; /* [n_rows] indices into tokens, strictly ascending */
   const int32_t *segments; /* of an encoder, [sum of counts]: which of two texts a token belongs to, 0 or 1. NULL: 0 */
+  int32_t on_device; /* not 0: on a GPU the logits stay there until llmc_session_sample() or llmc_session_logits() asks about them,
+                     ** and the step may still run when the call returns; what fails then shows there */
 } llmc_batch;
 
 /* One forward pass. The logits of a token do not depend, to the bit, on what else is in the batch, on how its prompt was cut into
@@ -216,7 +219,8 @@ llmc_status llmc_session_step(llmc_session *session, const llmc_batch *batch);
 ** Refused as a whole when they do not fit. After LLMC_ERR_CANCELLED the sequence holds the steps that were done. */
 llmc_status llmc_session_prefill(llmc_session *session, int32_t sequence, const int32_t *tokens, size_t count);
 
-/* Logits of wanted row `row` of the last step: `vocab` floats, valid until the next step; NULL if there is no such row. */
+/* Logits of wanted row `row` of the last step: `vocab` floats, valid until the next step; NULL if there is no such row, or if a GPU
+** failed to give it (llmc_batch.on_device). */
 const float *llmc_session_logits(const llmc_session *session, int32_t row);
 
 /* What the workers of a session did in all its steps so far under one name: an op of the model, of all layers. */
@@ -290,6 +294,11 @@ llmc_status llmc_sampler_close(llmc_sampler *sampler); /* NULL is fine */
 
 /* Picks a token from `vocab` logits, which are not changed. A NaN counts as minus infinity. Does not record the token. */
 llmc_status llmc_sample(llmc_sampler *sampler, const float *logits, int32_t *token);
+
+/* llmc_sample() of row `row` of the session's last step. On a GPU the best tokens are found there, if they are all that the options
+** depend on (greedy, or a top_k, with up to 128 candidates and a repetition penalty that is none or lowers), and the logits are not
+** copied; the token is the same. LLMC_ERR_ARG, LLMC_ERR_DEVICE; the text is in the session. */
+llmc_status llmc_session_sample(llmc_session *session, int32_t row, llmc_sampler *sampler, int32_t *token);
 
 /* Records a token for the repetition penalty: prompt tokens and chosen ones. */
 llmc_status llmc_sampler_accept(llmc_sampler *sampler, int32_t token);

@@ -46,6 +46,7 @@ typedef struct llmc_api_table {
   llmc_status (*session_profile)(llmc_session *, int32_t, llmc_profile *);
   llmc_status (*embed)(llmc_session *, const llmc_embed_options *, float *, size_t, size_t *);
   llmc_status (*session_memory)(const llmc_session *, llmc_memory *);
+  llmc_status (*session_sample)(llmc_session *, int32_t, llmc_sampler *, int32_t *);
 } llmc_api_table;
 
 /* The table for `version`, or NULL if this library does not speak it. */

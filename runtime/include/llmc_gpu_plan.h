@@ -21,13 +21,17 @@ typedef struct llmc_grid {
 ** After a failure the rest of a step is skipped; the step reports it. */
 void llmc_gpu_launch(struct llmc_gpu_queue *queue, int32_t kernel, llmc_grid grid, void **arguments);
 
-/* One step as the device sees it; what llmc_step says of its arrays holds here too. */
+/* What is queued from here on reads the weights file up to byte `end`, which may still be on its way to the device. */
+void llmc_gpu_weights(struct llmc_gpu_queue *queue, uint64_t end);
+
+/* One step as the device sees it; what llmc_step says of its arrays holds here too. A step is recorded and replayed for others that
+** are equal in every number and address here: whatever else differs, launches must read from device memory. */
 typedef struct llmc_gpu_step {
   struct llmc_gpu_queue *queue;
   int32_t n_tokens;
   int32_t n_rows;
   int32_t context;
-  int32_t length; /* positions of the longest sequence, with this step's */
+  int32_t length; /* positions of the longest sequence, with this step's, rounded up to pages that are a power of two */
   int32_t table_stride;
   int32_t processors; /* of the device: thread blocks it runs side by side, at least */
   llmc_address tokens; /* i32 [n_tokens] */
@@ -42,10 +46,21 @@ typedef struct llmc_gpu_step {
   const llmc_address *tables; /* [n_cache_groups]: i32 [sequences][table_stride] */
 } llmc_gpu_step;
 
+/* Where the best tokens of each row of logits go, and what they are made of on the way. */
+typedef struct llmc_gpu_picks {
+  int32_t count; /* of each row, 1 .. LLMC_GPU_MOST_PICKS */
+  llmc_address scores; /* f32 [n_rows][count], descending; of equals the lower id first; a NaN counts as minus infinity */
+  llmc_address ids; /* i32 [n_rows][count] */
+  llmc_address part_scores; /* f32 [n_rows][parts][count] */
+  llmc_address part_ids; /* i32 [n_rows][parts][count] */
+} llmc_gpu_picks;
+
+enum { LLMC_GPU_MOST_PICKS = 128 };
+
 /* Machine code for one architecture: a file beside the library. */
 typedef struct llmc_gpu_code {
   const char *driver; /* "cuda" or "rocm" */
-  const char *arch; /* "sm_90a", "gfx942" */
+  const char *arch; /* "sm_90a", "gfx942"; "compute_90": PTX, ended by a 0 */
   const char *file;
   uint64_t size; /* bytes */
 } llmc_gpu_code;
@@ -63,6 +78,8 @@ typedef struct llmc_gpu_plan {
   const void *constants; /* what kernels read besides weights; copied to the device */
   uint64_t constants_bytes;
   void (*step)(const llmc_gpu_step *step);
+  void (*pick)(const llmc_gpu_step *step, const llmc_gpu_picks *picks); /* NULL: nobody samples from the model */
+  int32_t pick_parts; /* of a row, each of which gives its best */
 } llmc_gpu_plan;
 
 #endif

@@ -38,6 +38,7 @@ const llmc_api_table llmc_functions = {
     .session_profile = llmc_rt_session_profile,
     .embed = llmc_rt_embed,
     .session_memory = llmc_rt_session_memory,
+    .session_sample = llmc_rt_session_sample,
 };
 
 #if defined(_WIN32)

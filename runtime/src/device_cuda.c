@@ -8,7 +8,8 @@
 #include "device.h"
 #include "memory.h"
 
-/* What of cuda.h is used; the ABI is stable. Functions that changed carry the _v2 of their present form. */
+/* What of cuda.h is used; the ABI is stable. Functions that changed carry the _v2 of their present form. Every driver that loads our
+** cubins (r525 and later) has all of them, so one that lacks a name is refused as too old, and no step goes another way. */
 typedef struct cuda_functions {
   int (*init)(unsigned);
   int (*device_get_count)(int *);
@@ -34,6 +35,17 @@ typedef struct cuda_functions {
   int (*module_unload)(void *);
   int (*module_function)(void **, void *, const char *);
   int (*launch)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
+  int (*event_create)(void **, unsigned);
+  int (*event_destroy)(void *);
+  int (*event_record)(void *, void *);
+  int (*event_synchronize)(void *);
+  int (*stream_wait_event)(void *, void *, unsigned);
+  int (*capture_begin)(void *, int);
+  int (*capture_end)(void *, void **);
+  int (*graph_instantiate)(void **, void *, unsigned long long);
+  int (*graph_destroy)(void *);
+  int (*graph_launch)(void *, void *);
+  int (*graph_exec_destroy)(void *);
 } cuda_functions;
 
 static const char *const names[] = {
@@ -41,10 +53,13 @@ static const char *const names[] = {
     "cuCtxSetCurrent", "cuGetErrorString", "cuMemGetInfo_v2", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemHostAlloc", "cuMemFreeHost",
     "cuStreamCreate", "cuStreamDestroy_v2", "cuStreamSynchronize", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2",
     "cuMemcpyDtoDAsync_v2", "cuMemsetD8Async", "cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction", "cuLaunchKernel",
+    "cuEventCreate", "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize", "cuStreamWaitEvent", "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy",
 };
 _Static_assert(sizeof(cuda_functions) == sizeof names / sizeof *names * sizeof(void (*)(void)), "a name for every function");
 
-enum { MULTIPROCESSORS = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, STREAM_NON_BLOCKING = 1 };
+enum { MULTIPROCESSORS = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, STREAM_NON_BLOCKING = 1, EVENT_WITHOUT_TIME = 2 };
+enum { OLDEST_MAJOR = 8, PTX_BELOW = 1 << 20 /* in rank */, CAPTURE_THREAD_LOCAL = 1 }; /* other threads may go on allocating */
 
 struct llmc_device {
   void *library;
@@ -101,9 +116,15 @@ static llmc_status cuda_open(const llmc_allocator *a, int32_t index, llmc_device
   return status;
 }
 
-/* sm_MN runs on devices of the same major number and at least that minor one; sm_90a on 9.0 alone. */
+/* sm_MN runs on devices of the same major number and at least that minor one; sm_90a on 9.0 alone. PTX for compute_MN is compiled by
+** the driver for any device from M.N on; it ranks below all machine code. */
 static bool cuda_runs(llmc_device *d, const char *arch, int32_t *rank) {
   char *end;
+  if (!strncmp(arch, "compute_", 8)) {
+    long least = strtol(arch + 8, NULL, 10);
+    *rank = (int32_t)least - PTX_BELOW;
+    return least >= 10 && least <= 10 * d->major + d->minor;
+  }
   long number = strncmp(arch, "sm_", 3) ? 0 : strtol(arch + 3, &end, 10);
   if (number < 10) return false;
   bool exact = *end != 0;
@@ -112,6 +133,7 @@ static bool cuda_runs(llmc_device *d, const char *arch, int32_t *rank) {
 }
 
 static void cuda_architecture(llmc_device *d, char out[32]) { snprintf(out, 32, "sm_%d%d", d->major, d->minor); }
+static bool cuda_supported(llmc_device *d) { return d->major >= OLDEST_MAJOR; }
 static int32_t cuda_processors(llmc_device *d) { return d->multiprocessors; }
 static int cuda_enter(llmc_device *d) { return d->f.context_set(d->context); }
 
@@ -155,10 +177,32 @@ static int cuda_launch(llmc_device *d, void *function, llmc_grid g, void **argum
   return d->f.launch(function, (unsigned)g.x, (unsigned)g.y, (unsigned)g.z, (unsigned)g.threads, 1, 1, 0, stream, arguments, NULL);
 }
 
+static int cuda_open_event(llmc_device *d, void **out) { return d->f.event_create(out, EVENT_WITHOUT_TIME); }
+static int cuda_close_event(llmc_device *d, void *event) { return event ? d->f.event_destroy(event) : 0; }
+static int cuda_mark(llmc_device *d, void *event, void *stream) { return d->f.event_record(event, stream); }
+static int cuda_wait_event(llmc_device *d, void *event) { return d->f.event_synchronize(event); }
+static int cuda_queue_wait(llmc_device *d, void *stream, void *event) { return d->f.stream_wait_event(stream, event, 0); }
+static int cuda_begin_recording(llmc_device *d, void *stream) { return d->f.capture_begin(stream, CAPTURE_THREAD_LOCAL); }
+
+static int cuda_end_recording(llmc_device *d, void *stream, void **graph) {
+  void *recorded = NULL;
+  int code = d->f.capture_end(stream, &recorded);
+  *graph = NULL;
+  if (!code) code = d->f.graph_instantiate(graph, recorded, 0);
+  if (recorded) d->f.graph_destroy(recorded);
+  return code;
+}
+
+static int cuda_replay(llmc_device *d, void *graph, void *stream) { return d->f.graph_launch(graph, stream); }
+static int cuda_close_graph(llmc_device *d, void *graph) { return graph ? d->f.graph_exec_destroy(graph) : 0; }
+
 const llmc_driver llmc_driver_cuda = {
-    .name = "cuda", .library = "libcuda.so.1", .open = cuda_open, .close = cuda_close, .describe = cuda_describe, .runs = cuda_runs,
+    .name = "cuda", .library = "libcuda.so.1", .oldest = "llmc needs sm_80 or later", .supported = cuda_supported, .open = cuda_open, .close = cuda_close, .describe = cuda_describe, .runs = cuda_runs,
     .architecture = cuda_architecture, .processors = cuda_processors, .enter = cuda_enter, .memory = cuda_memory, .alloc = cuda_alloc,
     .release = cuda_release, .alloc_host = cuda_alloc_host, .release_host = cuda_release_host, .open_stream = cuda_open_stream,
     .close_stream = cuda_close_stream, .wait = cuda_wait, .upload = cuda_upload, .download = cuda_download, .copy = cuda_copy,
     .zero = cuda_zero, .load = cuda_load, .unload = cuda_unload, .find = cuda_find, .launch = cuda_launch,
+    .open_event = cuda_open_event, .close_event = cuda_close_event, .mark = cuda_mark, .wait_event = cuda_wait_event,
+    .queue_wait = cuda_queue_wait, .begin_recording = cuda_begin_recording, .end_recording = cuda_end_recording,
+    .replay = cuda_replay, .close_graph = cuda_close_graph,
 };

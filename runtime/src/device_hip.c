@@ -30,17 +30,31 @@ typedef struct hip_functions {
   int (*module_unload)(void *);
   int (*module_function)(void **, void *, const char *);
   int (*launch)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
+  int (*event_create)(void **, unsigned);
+  int (*event_destroy)(void *);
+  int (*event_record)(void *, void *);
+  int (*event_synchronize)(void *);
+  int (*stream_wait_event)(void *, void *, unsigned);
+  int (*capture_begin)(void *, int);
+  int (*capture_end)(void *, void **);
+  int (*graph_instantiate)(void **, void *, void **, char *, size_t);
+  int (*graph_destroy)(void *);
+  int (*graph_launch)(void *, void *);
+  int (*graph_exec_destroy)(void *);
 } hip_functions;
 
 static const char *const names[] = {
     "hipGetDeviceCount", "hipSetDevice", "hipDeviceGetName", "hipGetErrorString", "hipMemGetInfo", "hipMalloc", "hipFree",
     "hipHostMalloc", "hipHostFree", "hipStreamCreateWithFlags", "hipStreamDestroy", "hipStreamSynchronize", "hipMemcpyHtoDAsync",
     "hipMemcpyDtoHAsync", "hipMemcpyDtoDAsync", "hipMemsetAsync", "hipModuleLoadData", "hipModuleUnload", "hipModuleGetFunction",
-    "hipModuleLaunchKernel",
+    "hipModuleLaunchKernel", "hipEventCreateWithFlags", "hipEventDestroy", "hipEventRecord", "hipEventSynchronize",
+    "hipStreamWaitEvent", "hipStreamBeginCapture", "hipStreamEndCapture", "hipGraphInstantiate", "hipGraphDestroy", "hipGraphLaunch",
+    "hipGraphExecDestroy",
 };
 _Static_assert(sizeof(hip_functions) == sizeof names / sizeof *names * sizeof(void (*)(void)), "a name for every function");
 
-enum { STREAM_NON_BLOCKING = 1, PROCESSORS = 96 /* about what the supported devices have; it only guides the split of attention */ };
+enum { STREAM_NON_BLOCKING = 1, EVENT_WITHOUT_TIME = 2, CAPTURE_THREAD_LOCAL = 1 };
+enum { PROCESSORS = 96 /* about what the supported devices have; it only guides the split of attention */ };
 
 struct llmc_device {
   void *library;
@@ -96,6 +110,7 @@ static void hip_architecture(llmc_device *d, char out[32]) {
   if (d->f.device_get_name(out, 32, d->device)) snprintf(out, 32, "ROCm device %d", d->device);
 }
 
+static bool hip_supported(llmc_device *d) { return (void)d, true; }
 static int32_t hip_processors(llmc_device *d) { return (void)d, PROCESSORS; }
 static int hip_enter(llmc_device *d) { return d->f.set_device(d->device); }
 
@@ -147,10 +162,32 @@ static int hip_launch(llmc_device *d, void *function, llmc_grid g, void **argume
   return d->f.launch(function, (unsigned)g.x, (unsigned)g.y, (unsigned)g.z, (unsigned)g.threads, 1, 1, 0, stream, arguments, NULL);
 }
 
+static int hip_open_event(llmc_device *d, void **out) { return d->f.event_create(out, EVENT_WITHOUT_TIME); }
+static int hip_close_event(llmc_device *d, void *event) { return event ? d->f.event_destroy(event) : 0; }
+static int hip_mark(llmc_device *d, void *event, void *stream) { return d->f.event_record(event, stream); }
+static int hip_wait_event(llmc_device *d, void *event) { return d->f.event_synchronize(event); }
+static int hip_queue_wait(llmc_device *d, void *stream, void *event) { return d->f.stream_wait_event(stream, event, 0); }
+static int hip_begin_recording(llmc_device *d, void *stream) { return d->f.capture_begin(stream, CAPTURE_THREAD_LOCAL); }
+
+static int hip_end_recording(llmc_device *d, void *stream, void **graph) {
+  void *recorded = NULL;
+  int code = d->f.capture_end(stream, &recorded);
+  *graph = NULL;
+  if (!code) code = d->f.graph_instantiate(graph, recorded, NULL, NULL, 0);
+  if (recorded) d->f.graph_destroy(recorded);
+  return code;
+}
+
+static int hip_replay(llmc_device *d, void *graph, void *stream) { return d->f.graph_launch(graph, stream); }
+static int hip_close_graph(llmc_device *d, void *graph) { return graph ? d->f.graph_exec_destroy(graph) : 0; }
+
 const llmc_driver llmc_driver_hip = {
-    .name = "rocm", .library = "libamdhip64.so", .open = hip_open, .close = hip_close, .describe = hip_describe, .runs = hip_runs,
+    .name = "rocm", .library = "libamdhip64.so", .oldest = "", .supported = hip_supported, .open = hip_open, .close = hip_close, .describe = hip_describe, .runs = hip_runs,
     .architecture = hip_architecture, .processors = hip_processors, .enter = hip_enter, .memory = hip_memory, .alloc = hip_alloc,
     .release = hip_release, .alloc_host = hip_alloc_host, .release_host = hip_release_host, .open_stream = hip_open_stream,
     .close_stream = hip_close_stream, .wait = hip_wait, .upload = hip_upload, .download = hip_download, .copy = hip_copy,
     .zero = hip_zero, .load = hip_load, .unload = hip_unload, .find = hip_find, .launch = hip_launch,
+    .open_event = hip_open_event, .close_event = hip_close_event, .mark = hip_mark, .wait_event = hip_wait_event,
+    .queue_wait = hip_queue_wait, .begin_recording = hip_begin_recording, .end_recording = hip_end_recording,
+    .replay = hip_replay, .close_graph = hip_close_graph,
 };

@@ -108,6 +108,13 @@ llmc_status llmc_sampler_close(llmc_sampler *s) {
 
 llmc_status llmc_sample(llmc_sampler *s, const float *logits, int32_t *token) { FORWARD(SAMPLER, s, sample, s, logits, token); }
 
+llmc_status llmc_session_sample(llmc_session *s, int32_t row, llmc_sampler *sampler, int32_t *token) {
+  const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
+  if (!api || api != table(sampler, LLMC_MAGIC_SAMPLER)) return LLMC_ERR_ARG;
+  bool known = api->struct_size > offsetof(llmc_api_table, session_sample);
+  return known ? api->session_sample(s, row, sampler, token) : api->sample(sampler, api->logits(s, row), token);
+}
+
 llmc_status llmc_sampler_accept(llmc_sampler *s, int32_t token) { FORWARD(SAMPLER, s, sampler_accept, s, token); }
 
 llmc_status llmc_generation_open(llmc_session *s, const llmc_generate_options *options, llmc_generation **out) {

@@ -99,15 +99,16 @@ static llmc_status compute(llmc_generation *g) {
   llmc_session *s = g->session;
   uint64_t start = now_ns();
   bool first = g->token < 0;
-  llmc_status status = first ? llmc_rt_session_prefill(s, g->sequence, g->prompt, g->timings.prompt_tokens)
-                             : llmc_rt_session_prefill(s, g->sequence, &g->token, 1);
+  llmc_status status = first ? llmc_session_append(s, g->sequence, g->prompt, g->timings.prompt_tokens)
+                             : llmc_session_append(s, g->sequence, &g->token, 1);
+  if (first && !status) status = llmc_session_finish(s); /* so that its time is its own */
   *(first ? &g->timings.prompt_ns : &g->timings.decode_ns) += now_ns() - start;
   return status;
 }
 
 static llmc_status choose(llmc_generation *g) {
   uint64_t start = now_ns();
-  llmc_status status = llmc_rt_sample(g->sampler, llmc_rt_session_logits(g->session, 0), &g->token);
+  llmc_status status = llmc_rt_session_sample(g->session, 0, g->sampler, &g->token);
   if (!status) status = llmc_rt_sampler_accept(g->sampler, g->token);
   g->timings.tokens++;
   g->timings.decode_ns += now_ns() - start;

@@ -7,8 +7,6 @@
 
 #include "memory.h"
 
-enum { STAGING_BYTES = 16 << 20, STAGES = 2 };
-
 static const llmc_driver *const drivers[] = {&llmc_driver_cuda, &llmc_driver_hip};
 
 llmc_status llmc_gpu_fail(llmc_gpu *gpu, int code, llmc_error *error, const char *what) {
@@ -42,15 +40,18 @@ static const llmc_gpu_code *next_code(const llmc_gpu *gpu, const bool *tried) {
   return best;
 }
 
-/* What the artifact holds and what the device is: the text of a refusal. */
-static llmc_status no_code(const llmc_gpu *gpu, llmc_error *error) {
+/* What the artifact holds and what the device is: the text of a refusal. failed: what the driver said to the code it was given, or 0. */
+static llmc_status no_code(const llmc_gpu *gpu, int failed, llmc_error *error) {
   char held[160] = "", arch[32];
   for (int32_t i = 0; i < gpu->plan->n_codes; i++) {
     size_t used = strlen(held);
     snprintf(held + used, sizeof held - used, "%s%s:%s", used ? ", " : "", gpu->plan->codes[i].driver, gpu->plan->codes[i].arch);
   }
+  const char *why = failed                                    ? gpu->driver->describe(gpu->device, failed)
+                    : gpu->driver->supported(gpu->device) ? "compile the model for it too"
+                                                              : gpu->driver->oldest;
   gpu->driver->architecture(gpu->device, arch);
-  return llmc_fail(error, LLMC_ERR_DEVICE, "the artifact holds code for %s, and the device is %s", held, arch);
+  return llmc_fail(error, LLMC_ERR_DEVICE, "the artifact holds code for %s, and the device is %s: %s", held, arch, why);
 }
 
 static llmc_status load_file(llmc_gpu *gpu, const char *dir, const llmc_gpu_code *code, int *failed, llmc_error *error) {
@@ -66,8 +67,8 @@ static llmc_status load_file(llmc_gpu *gpu, const char *dir, const llmc_gpu_code
 
 static llmc_status load_code(llmc_gpu *gpu, const char *dir, llmc_error *error) {
   bool tried[LLMC_GPU_MAX_CODES] = {false};
+  int failed = 0;
   for (const llmc_gpu_code *code; (code = next_code(gpu, tried));) {
-    int failed = 0;
     llmc_status status = load_file(gpu, dir, code, &failed, error);
     if (status) return status;
     if (!failed) {
@@ -76,7 +77,7 @@ static llmc_status load_code(llmc_gpu *gpu, const char *dir, llmc_error *error) 
     }
     tried[code - gpu->plan->codes] = true;
   }
-  return no_code(gpu, error);
+  return no_code(gpu, failed, error);
 }
 
 static llmc_status find_kernels(llmc_gpu *gpu, llmc_error *error) {
@@ -91,38 +92,21 @@ static llmc_status find_kernels(llmc_gpu *gpu, llmc_error *error) {
 /* Device memory with a text that says how much was wanted and how much there is. */
 llmc_status llmc_gpu_alloc(llmc_gpu *gpu, const char *what, uint64_t bytes, llmc_address *out, llmc_error *error) {
   uint64_t free = 0, total = 0;
-  int code = gpu->driver->alloc(gpu->device, bytes ? bytes : 1, out);
-  if (!code) return LLMC_OK;
-  *out = 0;
+  if (!llmc_gpu_memory_take(gpu->memory, bytes, out)) return LLMC_OK;
   gpu->driver->memory(gpu->device, &free, &total);
   return llmc_fail(error, LLMC_ERR_DEVICE, "%s need %llu bytes on %s, where %llu of %llu are free", what, (unsigned long long)bytes,
                    gpu->name, (unsigned long long)free, (unsigned long long)total);
 }
 
-/* Through two pinned buffers: while one is on its way, the other is filled from the mapped file. */
-static llmc_status copy_weights(llmc_gpu *gpu, const llmc_map *weights, llmc_error *error) {
-  void *stage[STAGES] = {NULL}, *stream[STAGES] = {NULL};
-  const llmc_driver *d = gpu->driver;
-  int code = 0;
-  for (int i = 0; i < STAGES && !code; i++) {
-    code = d->alloc_host(gpu->device, STAGING_BYTES, &stage[i]);
-    if (!code) code = d->open_stream(gpu->device, &stream[i]);
-  }
-  uint64_t at = 0;
-  for (int i = 0; at < weights->size && !code; i = (i + 1) % STAGES) {
-    uint64_t n = weights->size - at < STAGING_BYTES ? weights->size - at : STAGING_BYTES;
-    code = d->wait(gpu->device, stream[i]); /* until the buffer's last contents have left */
-    if (code) break;
-    memcpy(stage[i], weights->data + at, n);
-    code = d->upload(gpu->device, gpu->weights + at, stage[i], n, stream[i]);
-    at += n;
-  }
-  for (int i = 0; i < STAGES; i++) {
-    if (stream[i] && !code) code = d->wait(gpu->device, stream[i]);
-    d->close_stream(gpu->device, stream[i]);
-    d->release_host(gpu->device, stage[i]);
-  }
-  return code ? llmc_gpu_fail(gpu, code, error, "copying the weights") : LLMC_OK;
+/* What the model and a session of it need, before anything is copied. */
+static llmc_status check_room(llmc_gpu *gpu, uint64_t weights, llmc_error *error) {
+  uint64_t free = 0, total = 0, working = gpu->plan->constants_bytes + gpu->plan->arena_bytes;
+  int code = gpu->driver->memory(gpu->device, &free, &total);
+  if (code) return llmc_gpu_fail(gpu, code, error, "asking for free memory");
+  if (weights + working <= free) return LLMC_OK;
+  return llmc_fail(error, LLMC_ERR_DEVICE, "the model needs %llu bytes on %s, %llu of weights and %llu to work in, and %llu of %llu are free",
+                   (unsigned long long)(weights + working), gpu->name, (unsigned long long)weights, (unsigned long long)working,
+                   (unsigned long long)free, (unsigned long long)total);
 }
 
 static llmc_status copy_constants(llmc_gpu *gpu, llmc_error *error) {
@@ -138,18 +122,23 @@ static llmc_status copy_constants(llmc_gpu *gpu, llmc_error *error) {
 static llmc_status fill(llmc_gpu *gpu, const char *dir, const llmc_map *weights, llmc_error *error) {
   llmc_status status = load_code(gpu, dir, error);
   if (!status) status = find_kernels(gpu, error);
+  if (!status) status = check_room(gpu, weights->size, error);
   if (!status) status = llmc_gpu_alloc(gpu, "the weights", weights->size, &gpu->weights, error);
   if (!status) status = llmc_gpu_alloc(gpu, "constants", gpu->plan->constants_bytes, &gpu->constants, error);
-  if (!status) status = copy_weights(gpu, weights, error);
-  return status ? status : copy_constants(gpu, error);
+  if (!status) status = copy_constants(gpu, error);
+  if (status) return status;
+  return llmc_gpu_upload_open(gpu->driver, gpu->device, &gpu->allocator, weights, gpu->weights, &gpu->upload, error);
 }
 
 void llmc_gpu_close(llmc_gpu *gpu) {
   if (!gpu) return;
   llmc_allocator a = gpu->allocator;
-  if (gpu->device && !gpu->driver->enter(gpu->device)) {
-    gpu->driver->release(gpu->device, gpu->constants);
-    gpu->driver->release(gpu->device, gpu->weights);
+  if (gpu->memory) { /* on a device that broke every call fails, and that is no reason to keep anything */
+    gpu->driver->enter(gpu->device);
+    llmc_gpu_upload_close(gpu->upload);
+    llmc_gpu_memory_give(gpu->memory, gpu->constants);
+    llmc_gpu_memory_give(gpu->memory, gpu->weights);
+    llmc_gpu_memory_close(gpu->memory);
     gpu->driver->unload(gpu->device, gpu->module);
   }
   if (gpu->device) gpu->driver->close(&a, gpu->device);
@@ -165,6 +154,8 @@ static llmc_status open_with(const llmc_gpu_plan *plan, const llmc_driver *drive
   snprintf(gpu->name, sizeof gpu->name, "%s", driver->name);
   llmc_status status = driver->open(allocator, index, &gpu->device, error);
   if (!status && driver->enter(gpu->device)) status = llmc_fail(error, LLMC_ERR_DEVICE, "%s device %d cannot be used", driver->name, index);
+  if (!status) gpu->memory = llmc_gpu_memory_open(driver, gpu->device, allocator);
+  if (!status && !gpu->memory) status = llmc_fail(error, LLMC_ERR_NOMEM, "no memory for a device");
   if (!status) status = fill(gpu, dir, weights, error);
   if (status) llmc_gpu_close(gpu);
   else *out = gpu;
@@ -190,4 +181,5 @@ static const char *name_of(const llmc_gpu *gpu) { return gpu->name; }
 const llmc_gpu_runtime llmc_gpu_functions = {
     .open = llmc_gpu_open, .close = llmc_gpu_close, .name = name_of, .session_open = llmc_gpu_session_open,
     .session_close = llmc_gpu_session_close, .reserve = llmc_gpu_reserve, .zero_page = llmc_gpu_zero_page, .step = llmc_gpu_run,
+    .finish = llmc_gpu_finish, .logits = llmc_gpu_logits, .best = llmc_gpu_best,
 };

@@ -2,6 +2,7 @@
 
 #include <math.h> /* macros only: INFINITY, isnan, isfinite */
 
+#include "llmc_gpu_plan.h"
 #include "memory.h"
 #include "number.h"
 
@@ -93,14 +94,15 @@ llmc_status llmc_rt_sampler_accept(llmc_sampler *s, int32_t token) {
   return LLMC_OK;
 }
 
+static float punished(float x, float penalty) { return isnan(x) ? -INFINITY : x > 0 ? x / penalty : x * penalty; }
+
 /* Scores: the logits after the repetition penalty (Keskar et al., arXiv:1909.05858, 4.1, with the sign taken into account). */
 static void score(llmc_sampler *s, const float *logits) {
   float penalty = s->options.repetition_penalty;
   for (int32_t i = 0; i < s->vocab; i++) s->scores[i] = isnan(logits[i]) ? -INFINITY : logits[i];
   for (int32_t i = 0; i < s->n_recent && penalty != 1; i++) {
     int32_t token = s->recent[i]; /* twice in the window changes nothing: the penalty starts from the logit */
-    float x = logits[token];
-    s->scores[token] = isnan(x) ? -INFINITY : x > 0 ? x / penalty : x * penalty;
+    s->scores[token] = punished(logits[token], penalty);
   }
 }
 
@@ -136,22 +138,31 @@ static void sift(candidate *heap, int32_t n, int32_t i) {
   heap[i] = moving;
 }
 
-/* Puts the k best into s->kept, best first. */
-static void keep_best(llmc_sampler *s, int32_t k) {
-  candidate *heap = s->kept;
-  for (int32_t i = 0; i < k; i++) heap[i] = (candidate){s->scores[i], i};
-  for (int32_t i = k / 2; i-- > 0;) sift(heap, k, i);
-  for (int32_t i = k; i < s->vocab; i++) {
-    if (!(s->scores[i] > heap[0].score)) continue; /* of equals the one that is there has the lower id */
-    heap[0] = (candidate){s->scores[i], i};
-    sift(heap, k, 0);
-  }
-  for (int32_t n = k; n-- > 1;) {
+/* A heap of n candidates, the worst first, in descending order. */
+static void sort(candidate *heap, int32_t n) {
+  for (; n-- > 1;) {
     candidate worst = heap[0];
     heap[0] = heap[n];
     sift(heap, n, 0);
     heap[n] = worst;
   }
+}
+
+static void make_heap(candidate *heap, int32_t n) {
+  for (int32_t i = n / 2; i-- > 0;) sift(heap, n, i);
+}
+
+/* Puts the k best into s->kept, best first. */
+static void keep_best(llmc_sampler *s, int32_t k) {
+  candidate *heap = s->kept;
+  for (int32_t i = 0; i < k; i++) heap[i] = (candidate){s->scores[i], i};
+  make_heap(heap, k);
+  for (int32_t i = k; i < s->vocab; i++) {
+    if (!(s->scores[i] > heap[0].score)) continue; /* of equals the one that is there has the lower id */
+    heap[0] = (candidate){s->scores[i], i};
+    sift(heap, k, 0);
+  }
+  sort(heap, k);
 }
 
 typedef struct scale {
@@ -232,4 +243,33 @@ llmc_status llmc_rt_sample(llmc_sampler *s, const float *logits, int32_t *token)
   scale by = {highest(s->scores, s->vocab), s->options.temperature};
   *token = by.temperature > 0 ? draw(s, by) : first_with(s->scores, by.most);
   return LLMC_OK;
+}
+
+/* A penalty of 1 or more only lowers recent tokens, so the best after it are among as many more before it as there may be recent ones. */
+int32_t llmc_sampler_needs(const llmc_sampler *s) {
+  const llmc_sampler_options *o = &s->options;
+  int64_t kept = o->temperature > 0 ? o->top_k : 1, n = kept + (o->repetition_penalty > 1 ? o->repetition_window : 0);
+  return kept && kept < s->vocab && o->repetition_penalty >= 1 && n <= LLMC_GPU_MOST_PICKS ? (int32_t)(n < s->vocab ? n : s->vocab) : 0;
+}
+
+static bool is_recent(const llmc_sampler *s, int32_t token) {
+  for (int32_t i = 0; i < s->n_recent; i++)
+    if (s->recent[i] == token) return true;
+  return false;
+}
+
+llmc_status llmc_sample_best(llmc_sampler *s, const float *scores, const int32_t *ids, int32_t n, int32_t *token) {
+  float penalty = s->options.repetition_penalty;
+  for (int32_t i = 0; i < n; i++)
+    s->kept[i] = (candidate){penalty != 1 && is_recent(s, ids[i]) ? punished(scores[i], penalty) : scores[i], ids[i]};
+  make_heap(s->kept, n);
+  sort(s->kept, n);
+  scale by = {s->kept[0].score, s->options.temperature};
+  int32_t k = by.temperature > 0 ? s->options.top_k : 1;
+  *token = by.temperature > 0 ? draw_kept(s, k, weight_of_kept(s, k, by), by) : s->kept[0].token;
+  return LLMC_OK;
+}
+
+bool llmc_sampler_fits(const llmc_sampler *s, const llmc_model *model) {
+  return s && s->head.magic == LLMC_MAGIC_SAMPLER && s->model == model;
 }

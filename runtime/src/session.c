@@ -75,7 +75,7 @@ static llmc_status open_on_gpu(llmc_session *s, llmc_error *error) {
   if (!runtime) return LLMC_OK;
   llmc_gpu_needs needs = {.max_tokens = s->step_tokens, .table_stride = s->table_stride, .n_cache_groups = plan->n_cache_groups,
                           .max_sequences = s->max_sequences < s->step_tokens ? s->max_sequences : s->step_tokens,
-                          .row_stride = plan->row_stride};
+                          .row_stride = plan->row_stride, .eager = s->eager};
   llmc_status status = runtime->session_open(s->model->gpu, &needs, &s->gpu, error);
   for (int32_t g = 0; !status && g < plan->n_cache_groups; g++) llmc_pages_on_gpu(&s->pages[g], runtime, s->gpu, g);
   return status;
@@ -112,6 +112,7 @@ llmc_status llmc_rt_session_open(llmc_model *model, const llmc_session_options *
   s->allocator = model->allocator;
   s->context = options.context;
   s->threads = options.threads;
+  s->eager = options.eager != 0;
   s->max_sequences = options.max_sequences;
   s->step_tokens = llmc_model_step_tokens(model);
   s->table_stride = llmc_pages_for(options.context);

@@ -36,6 +36,7 @@ struct llmc_session {
   int32_t generations; /* open ones */
   int32_t n_rows; /* logits of the last step */
   int32_t logits_rows; /* rows `logits` has room for */
+  bool eager; /* a GPU's steps are launched, not replayed */
   llmc_sequence *sequences; /* [max_sequences] */
   llmc_pages *pages; /* [n_cache_groups] */
   int32_t *tables; /* [n_cache_groups][max_sequences][table_stride] */
@@ -45,7 +46,7 @@ struct llmc_session {
   int32_t *tokens, *segments, *positions, *rows; /* [step_tokens], what llmc_step points to */
   int32_t *starts; /* [step_tokens + 1] */
   uint8_t *arena;
-  float *logits;
+  float *logits; /* of the processor; a GPU's lie with its session */
   _Atomic bool cancelled;
 };
 
@@ -61,6 +62,12 @@ static inline int32_t *llmc_session_kept(const llmc_session *s, int32_t group, i
 
 /* Takes the mark that llmc_rt_session_cancel() left. */
 bool llmc_session_take_cancel(llmc_session *session);
+
+/* llmc_rt_session_prefill(), whose logits stay on the GPU until they are asked for. */
+llmc_status llmc_session_append(llmc_session *session, int32_t sequence, const int32_t *tokens, size_t count);
+
+/* Waits for what a GPU still has to do. */
+llmc_status llmc_session_finish(llmc_session *session);
 
 /* The sequence, or NULL with the session's error set. */
 llmc_sequence *llmc_session_sequence(llmc_session *session, int32_t sequence);
@@ -78,5 +85,6 @@ llmc_status llmc_rt_sequence_length(const llmc_session *session, int32_t sequenc
 llmc_status llmc_rt_session_step(llmc_session *session, const llmc_batch *batch);
 llmc_status llmc_rt_session_prefill(llmc_session *session, int32_t sequence, const int32_t *tokens, size_t count);
 const float *llmc_rt_session_logits(const llmc_session *session, int32_t row);
+llmc_status llmc_rt_session_sample(llmc_session *session, int32_t row, llmc_sampler *sampler, int32_t *token);
 
 #endif

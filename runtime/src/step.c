@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "sampler.h"
 #include "session.h"
 
 enum { LOGITS_ALIGN = 64 };
@@ -89,7 +90,7 @@ static llmc_status reserve_pages(llmc_session *s, const int32_t *sequences, cons
 
 static llmc_status reserve_logits(llmc_session *s, int32_t n_rows) {
   int32_t rows = llmc_padded_rows(n_rows);
-  if (rows <= s->logits_rows) return LLMC_OK;
+  if (s->gpu || rows <= s->logits_rows) return LLMC_OK;
   float *logits = llmc_alloc(&s->allocator, (size_t)rows * (size_t)s->plan->row_stride, sizeof *logits, LOGITS_ALIGN);
   if (!logits) return llmc_fail(&s->error, LLMC_ERR_NOMEM, "no memory for %d rows of logits", rows);
   llmc_free(&s->allocator, s->logits);
@@ -154,9 +155,14 @@ static llmc_status execute_on_gpu(llmc_session *s, int32_t n_tokens, int32_t n_s
   int32_t length = 0;
   for (int32_t t = 0; t < n_tokens; t++) length = s->positions[t] >= length ? s->positions[t] + 1 : length;
   llmc_gpu_batch batch = {.n_tokens = n_tokens, .n_seqs = n_seqs, .n_rows = s->n_rows, .context = s->context, .length = length,
-                          .tokens = s->tokens, .positions = s->positions, .starts = s->starts, .rows = s->rows, .caches = s->caches,
-                          .logits = s->logits};
+                          .tokens = s->tokens, .positions = s->positions, .starts = s->starts, .rows = s->rows, .caches = s->caches};
   return s->model->gpu_runtime->step(s->gpu, &batch, &s->error);
+}
+
+/* Rows that stay on the GPU are copied when they are asked for. A step without rows is waited for with the next one that has some. */
+static llmc_status fetch(llmc_session *s, bool stay) {
+  const float *logits;
+  return s->gpu && s->n_rows && !stay ? s->model->gpu_runtime->logits(s->gpu, &logits, &s->error) : LLMC_OK;
 }
 
 static llmc_status execute(llmc_session *s, int32_t n_tokens, int32_t n_seqs) {
@@ -204,6 +210,8 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
   for (int32_t i = n; i < llmc_padded_rows(n); i++) s->positions[i] = 0;
   status = execute(s, n, b.n_sequences);
   for (int32_t i = 0; i < b.n_sequences; i++) retire(s, b.sequences[i]);
+  if (!status) status = fetch(s, b.on_device);
+  if (status) s->n_rows = 0;
   return status;
 }
 
@@ -222,19 +230,47 @@ static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_
   return status ? status : reserve_logits(s, 1);
 }
 
-llmc_status llmc_rt_session_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
+static llmc_status append(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count, bool on_device) {
   llmc_status status = check_prefill(s, sequence, tokens, count);
   for (size_t done = 0, n; done < count && !status; done += n) {
     if (llmc_session_take_cancel(s)) return llmc_fail(&s->error, LLMC_ERR_CANCELLED, "cancelled after %zu of %zu tokens", done, count);
     n = count - done < (size_t)s->step_tokens ? count - done : (size_t)s->step_tokens;
     int32_t length = (int32_t)n, last = length - 1;
     llmc_batch batch = {.struct_size = sizeof batch, .tokens = tokens + done, .sequences = &sequence, .counts = &length, .n_sequences = 1,
-                        .n_rows = done + n == count, .rows = &last};
+                        .n_rows = done + n == count, .rows = &last, .on_device = on_device};
     status = llmc_rt_session_step(s, &batch);
   }
   return status;
 }
 
+llmc_status llmc_rt_session_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
+  return append(s, sequence, tokens, count, false);
+}
+
+llmc_status llmc_session_append(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
+  return append(s, sequence, tokens, count, true);
+}
+
+llmc_status llmc_session_finish(llmc_session *s) { return s->gpu ? s->model->gpu_runtime->finish(s->gpu, &s->error) : LLMC_OK; }
+
 const float *llmc_rt_session_logits(const llmc_session *s, int32_t row) {
-  return row >= 0 && row < s->n_rows ? s->logits + (size_t)row * (size_t)s->plan->row_stride : NULL;
+  const float *logits = s->logits;
+  if (row < 0 || row >= s->n_rows) return NULL;
+  if (s->gpu && s->model->gpu_runtime->logits(s->gpu, &logits, NULL)) return NULL;
+  return logits + (size_t)row * (size_t)s->plan->row_stride;
+}
+
+llmc_status llmc_rt_session_sample(llmc_session *s, int32_t row, llmc_sampler *sampler, int32_t *token) {
+  if (row < 0 || row >= s->n_rows) REFUSE("row %d: the last step gave %d", row, s->n_rows);
+  if (!token || !llmc_sampler_fits(sampler, s->model)) REFUSE("sampling: no sampler of this model, or no place for the token");
+  int32_t n = s->gpu ? llmc_sampler_needs(sampler) : 0;
+  if (n) {
+    const float *scores;
+    const int32_t *ids;
+    llmc_status status = s->model->gpu_runtime->best(s->gpu, n, &scores, &ids, &s->error);
+    return status ? status : llmc_sample_best(sampler, scores + (size_t)row * (size_t)n, ids + (size_t)row * (size_t)n, n, token);
+  }
+  const float *logits = s->logits;
+  llmc_status status = s->gpu ? s->model->gpu_runtime->logits(s->gpu, &logits, &s->error) : LLMC_OK;
+  return status ? status : llmc_rt_sample(sampler, logits + (size_t)row * (size_t)s->plan->row_stride, token);
 }

@@ -60,7 +60,7 @@ static uint64_t steps(llmc_session *s, const llmc_model_info *info) {
     int32_t counts[3] = {n, 1, 2}, total = n + 3;
     for (int i = 0; i < 3; i++) rows[i] = total - 3 + i;
     int all = n % 2;
-    llmc_batch batch = {sizeof batch, tokens, sequences, counts, 3, all ? -1 : 3, all ? NULL : rows, NULL};
+    llmc_batch batch = {sizeof batch, tokens, sequences, counts, 3, all ? -1 : 3, all ? NULL : rows, NULL, 0};
     CHECK(llmc_session_step(s, &batch) == LLMC_OK);
     for (int32_t i = 0; i < (all ? total : 3); i++) hash = hash_row(hash, llmc_session_logits(s, i), info->vocab);
     CHECK(llmc_sequence_truncate(s, sequences[0], 0) == LLMC_OK);

@@ -37,6 +37,7 @@ static void test_null_handles(void) {
   CHECK(!llmc_session_logits(NULL, 0));
   ARG(llmc_sampler_open(NULL, NULL, NULL, &sampler));
   ARG(llmc_sample(NULL, NULL, &i));
+  ARG(llmc_session_sample(NULL, 0, NULL, &i));
   ARG(llmc_sampler_accept(NULL, 0));
   ARG(llmc_generation_open(NULL, NULL, &generation));
   CHECK(!sampler && !generation);
@@ -107,22 +108,22 @@ static void test_batches_that_make_no_sense(llmc_session *s, int32_t sequence) {
   int32_t one = 1, zero = 0, minus = -1, many = FAKE_STEP + 1, huge = INT_MAX, row = 0, far = 1, down[] = {1, 0}, twice[] = {0, 0}, pair = 2;
   int32_t bad_token = FAKE_VOCAB, negative_token = -1;
   const llmc_batch bad[] = {
-      {0, NULL, &sequence, &one, 1, 0, NULL, NULL},    {0, tokens, NULL, &one, 1, 0, NULL, NULL},         {0, tokens, &sequence, NULL, 1, 0, NULL, NULL},
-      {0, tokens, &sequence, &one, 0, 0, NULL, NULL},  {0, tokens, &sequence, &one, -1, 0, NULL, NULL},   {0, tokens, &sequence, &one, INT_MAX, 0, NULL, NULL},
-      {0, tokens, two, ones, 2, 0, NULL, NULL},        {0, tokens, &other, &one, 1, 0, NULL, NULL},       {0, tokens, &minus, &one, 1, 0, NULL, NULL},
-      {0, tokens, &huge, &one, 1, 0, NULL, NULL},      {0, tokens, &sequence, &zero, 1, 0, NULL, NULL},   {0, tokens, &sequence, &minus, 1, 0, NULL, NULL},
-      {0, tokens, &sequence, &many, 1, 0, NULL, NULL}, {0, &bad_token, &sequence, &one, 1, 0, NULL, NULL}, {0, &negative_token, &sequence, &one, 1, 0, NULL, NULL},
-      {0, tokens, &sequence, &one, 1, 1, NULL, NULL},  {0, tokens, &sequence, &one, 1, 2, &row, NULL},    {0, tokens, &sequence, &one, 1, -2, &row, NULL},
-      {0, tokens, &sequence, &one, 1, 1, &far, NULL},  {0, tokens, &sequence, &one, 1, 1, &minus, NULL},  {0, tokens, &sequence, &pair, 1, 2, down, NULL},
-      {0, tokens, &sequence, &pair, 1, 2, twice, NULL},
-      {0, tokens, &sequence, &one, 1, 0, NULL, &one}};
+      {0, NULL, &sequence, &one, 1, 0, NULL, NULL, 0},    {0, tokens, NULL, &one, 1, 0, NULL, NULL, 0},         {0, tokens, &sequence, NULL, 1, 0, NULL, NULL, 0},
+      {0, tokens, &sequence, &one, 0, 0, NULL, NULL, 0},  {0, tokens, &sequence, &one, -1, 0, NULL, NULL, 0},   {0, tokens, &sequence, &one, INT_MAX, 0, NULL, NULL, 0},
+      {0, tokens, two, ones, 2, 0, NULL, NULL, 0},        {0, tokens, &other, &one, 1, 0, NULL, NULL, 0},       {0, tokens, &minus, &one, 1, 0, NULL, NULL, 0},
+      {0, tokens, &huge, &one, 1, 0, NULL, NULL, 0},      {0, tokens, &sequence, &zero, 1, 0, NULL, NULL, 0},   {0, tokens, &sequence, &minus, 1, 0, NULL, NULL, 0},
+      {0, tokens, &sequence, &many, 1, 0, NULL, NULL, 0}, {0, &bad_token, &sequence, &one, 1, 0, NULL, NULL, 0}, {0, &negative_token, &sequence, &one, 1, 0, NULL, NULL, 0},
+      {0, tokens, &sequence, &one, 1, 1, NULL, NULL, 0},  {0, tokens, &sequence, &one, 1, 2, &row, NULL, 0},    {0, tokens, &sequence, &one, 1, -2, &row, NULL, 0},
+      {0, tokens, &sequence, &one, 1, 1, &far, NULL, 0},  {0, tokens, &sequence, &one, 1, 1, &minus, NULL, 0},  {0, tokens, &sequence, &pair, 1, 2, down, NULL, 0},
+      {0, tokens, &sequence, &pair, 1, 2, twice, NULL, 0},
+      {0, tokens, &sequence, &one, 1, 0, NULL, &one, 0}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     llmc_batch b = bad[i];
     b.struct_size = sizeof b;
     ARG(llmc_session_step(s, &b));
     CHECK(llmc_session_error(s)[0]);
   }
-  llmc_batch b = {sizeof b, tokens, &sequence, &huge, 1, 0, NULL, NULL};
+  llmc_batch b = {sizeof b, tokens, &sequence, &huge, 1, 0, NULL, NULL, 0};
   CHECK(llmc_session_step(s, &b) == LLMC_ERR_CONTEXT);
   b.struct_size = 1;
   ARG(llmc_session_step(s, &b));
@@ -134,6 +135,8 @@ static void test_batches_that_make_no_sense(llmc_session *s, int32_t sequence) {
   ARG(llmc_embed(s, NULL, state, 1, &size));
   ARG(llmc_embed(s, &embed, NULL, 1, &size));
   ARG(llmc_embed(s, &embed, state, 1, NULL));
+  ARG(llmc_session_sample(s, 0, NULL, &length));
+  ARG(llmc_session_sample(s, 0, (llmc_sampler *)s, &length));
   ARG(llmc_session_prefill(s, sequence, NULL, 1));
   ARG(llmc_session_prefill(s, sequence, tokens, 0));
   ARG(llmc_session_prefill(s, sequence, &bad_token, 1));

@@ -53,7 +53,7 @@ static void steps(llmc_session *s, int *failed) {
   ONCE(failed, llmc_sequence_open(s, &sequence));
   ONCE(failed, llmc_session_prefill(s, sequence, tokens, 100));
   int32_t count = 100;
-  llmc_batch batch = {sizeof batch, tokens + 100, &sequence, &count, 1, -1, NULL, NULL};
+  llmc_batch batch = {sizeof batch, tokens + 100, &sequence, &count, 1, -1, NULL, NULL, 0};
   ONCE(failed, llmc_session_step(s, &batch));
   for (int32_t i = 0; i < count; i++) check_row(s, i, tokens, 101 + i);
   ONCE(failed, llmc_session_prefill(s, sequence, tokens + 200, 400));

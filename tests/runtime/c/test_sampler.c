@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "check.h"
+#include "llmc_gpu_plan.h"
 #include "number.h"
+#include "sampler.h"
 
 static llmc_sampler *open_sampler(llmc_model *model, llmc_sampler_options options) {
   llmc_error error;
@@ -112,6 +114,56 @@ static void test_extreme_logits_are_drawn_from(llmc_model *model) {
     }
 }
 
+/* Of the best n as a GPU gives them: descending, of equals the lower id first, NaN as minus infinity. */
+static void best(const float *logits, int32_t n, float *scores, int32_t *ids) {
+  float left[FAKE_VOCAB];
+  for (int v = 0; v < FAKE_VOCAB; v++) left[v] = isnan(logits[v]) ? -INFINITY : logits[v];
+  char taken[FAKE_VOCAB] = {0};
+  for (int32_t i = 0; i < n; i++) {
+    int most = -1;
+    for (int v = 0; v < FAKE_VOCAB; v++)
+      if (!taken[v] && (most < 0 || left[v] > left[most])) most = v;
+    taken[most] = 1;
+    scores[i] = left[most];
+    ids[i] = most;
+  }
+}
+
+static void test_the_best_decide_as_all_logits_do(llmc_model *model) {
+  const llmc_sampler_options all[] = {{.temperature = 0},
+                                      {.temperature = 0, .repetition_penalty = 1.3f, .repetition_window = 20},
+                                      {.temperature = 1, .top_k = 40},
+                                      {.temperature = 0.7f, .top_k = 12, .top_p = 0.9f, .repetition_penalty = 1.5f, .seed = 3},
+                                      {.temperature = 2, .top_k = 64, .min_p = 0.05f, .repetition_penalty = 4, .repetition_window = 64}};
+  float logits[FAKE_VOCAB], scores[LLMC_GPU_MOST_PICKS];
+  int32_t ids[LLMC_GPU_MOST_PICKS];
+  for (size_t o = 0; o < sizeof all / sizeof *all; o++) {
+    llmc_sampler *a = open_sampler(model, all[o]), *b = open_sampler(model, all[o]);
+    int32_t n = llmc_sampler_needs(a), x, y;
+    CHECK(n > 0 && n <= LLMC_GPU_MOST_PICKS);
+    for (int step = 0; step < 300; step++) {
+      for (int v = 0; v < FAKE_VOCAB; v++) logits[v] = (float)((v * 7919 + step * 104729) % 211) / 16 - 6; /* many equals, both signs */
+      logits[step % FAKE_VOCAB] = step % 3 ? NAN : INFINITY;
+      best(logits, n, scores, ids);
+      CHECK(llmc_sample(a, logits, &x) == LLMC_OK && llmc_sample_best(b, scores, ids, n, &y) == LLMC_OK);
+      CHECK(x == y);
+      CHECK(llmc_sampler_accept(a, x) == LLMC_OK && llmc_sampler_accept(b, x) == LLMC_OK);
+    }
+    CHECK(llmc_sampler_close(a) == LLMC_OK && llmc_sampler_close(b) == LLMC_OK);
+  }
+}
+
+static void test_some_options_need_all_logits(llmc_model *model) {
+  const llmc_sampler_options all[] = {{.temperature = 1}, {.temperature = 1, .top_p = 0.9f}, {.temperature = 1, .min_p = 0.1f},
+                                      {.repetition_penalty = 0.5f}, {.temperature = 1, .top_k = 65, .repetition_penalty = 2},
+                                      {.temperature = 1, .top_k = 129}, {.temperature = 1, .top_k = FAKE_VOCAB}};
+  for (size_t o = 0; o < sizeof all / sizeof *all; o++) {
+    llmc_sampler *sampler = open_sampler(model, all[o]);
+    CHECK(llmc_sampler_needs(sampler) == 0);
+    CHECK(llmc_sampler_close(sampler) == LLMC_OK);
+  }
+}
+
 static void test_repetition_penalty_forgets_after_its_window(llmc_model *model) {
   float logits[FAKE_VOCAB] = {0};
   int32_t token;
@@ -172,6 +224,8 @@ int main(int argc, char **argv) {
   test_the_random_numbers();
   test_greedy_takes_the_lowest_of_equals_and_never_nan(model);
   test_extreme_logits_are_drawn_from(model);
+  test_the_best_decide_as_all_logits_do(model);
+  test_some_options_need_all_logits(model);
   test_repetition_penalty_forgets_after_its_window(model);
   test_a_seed_gives_the_same_tokens(model);
   test_distributions(model);

@@ -11,7 +11,7 @@ static void make_text(int32_t *tokens, int32_t n, uint64_t seed) {
 }
 
 static llmc_status step(llmc_session *s, const int32_t *tokens, const int32_t *sequences, const int32_t *counts, int32_t n, int32_t rows) {
-  llmc_batch batch = {sizeof batch, tokens, sequences, counts, n, rows, NULL, NULL};
+  llmc_batch batch = {sizeof batch, tokens, sequences, counts, n, rows, NULL, NULL, 0};
   return llmc_session_step(s, &batch);
 }
 
@@ -92,7 +92,7 @@ static void test_only_wanted_rows_have_logits(llmc_model *model) {
   llmc_session *s = open_session(model, (llmc_session_options){.threads = 1});
   CHECK(llmc_sequence_open(s, &sequence) == LLMC_OK);
   CHECK(!llmc_session_logits(s, 0));
-  llmc_batch batch = {sizeof batch, tokens, &sequence, &count, 1, 3, rows, NULL};
+  llmc_batch batch = {sizeof batch, tokens, &sequence, &count, 1, 3, rows, NULL, 0};
   CHECK(llmc_session_step(s, &batch) == LLMC_OK);
   for (int i = 0; i < 3; i++) check_row(s, i, tokens, rows[i] + 1);
   CHECK(!llmc_session_logits(s, 3));
