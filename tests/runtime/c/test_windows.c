@@ -56,7 +56,7 @@ static void test_pages_move_between_sequences(llmc_model *model) {
       memcpy(batch + total, tokens + lengths[i], (size_t)counts[i] * sizeof *batch);
       total += counts[i];
     }
-    llmc_batch b = {sizeof b, batch, ids, counts, N, -1, NULL, NULL};
+    llmc_batch b = {sizeof b, batch, ids, counts, N, -1, NULL, NULL, 0};
     CHECK(llmc_session_step(s, &b) == LLMC_OK);
     for (int32_t i = 0; i < N; i++)
       for (int32_t t = 0; t < counts[i]; t++) check_row(s, at++, tokens, ++lengths[i]);
