@@ -101,9 +101,9 @@ def load(
 def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Tokenizer:
     """The tokenizer of a GGUF file, which may hold a vocabulary alone, of a Hugging Face directory, or of an artifact.
 
-    `pre` as in compile().
+    `pre` as in compile(). Of a directory the tokenizer's own files are enough.
 
-    Raises MalformedFileError or UnsupportedModelError.
+    Raises MalformedFileError, UnsupportedModelError, or UsageError for a directory without a tokenizer.
     """
     from pathlib import Path
 
@@ -111,15 +111,15 @@ def load_tokenizer(path: str | PathLike[str], *, pre: str | None = None) -> Toke
     from llmc.runtime.binding import Tokenizer
 
     if Path(path).is_dir():
-        from llmc.frontend.huggingface import is_model_directory
+        from llmc.frontend.tokenizer_huggingface import is_tokenizer_directory, read_huggingface_vocabulary
 
-        if not is_model_directory(Path(path)):
+        if (Path(path) / artifact.VOCABULARY_NAME).exists():
             return Tokenizer.from_blob(artifact.read_vocabulary(Path(path)))
+        if not is_tokenizer_directory(Path(path)):
+            raise UsageError(f"{path} holds no tokenizer: neither tokenizer.json, tokenizer.model, vocab.txt nor an artifact's")
         from llmc.frontend.tokenizer import compile_vocabulary
-        from llmc.frontend.tokenizer_huggingface import read_huggingface_vocabulary, vocabulary_size
 
-        vocabulary = read_huggingface_vocabulary(Path(path), vocabulary_size(Path(path)), pre)
-        return Tokenizer.from_blob(compile_vocabulary(vocabulary))
+        return Tokenizer.from_blob(compile_vocabulary(read_huggingface_vocabulary(Path(path), None, pre)))
     from llmc.frontend.gguf import read_gguf
     from llmc.frontend.tokenizer import compile_tokenizer
 

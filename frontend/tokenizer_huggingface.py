@@ -23,7 +23,7 @@ from llmc.frontend.tokenizer_json_pieces import PiecesFile, understand_pieces
 from llmc.frontend.tokenizer_json_wordpiece import VOCABULARY, WordPieceFile, read_vocab_txt, understand_wordpiece
 from llmc.frontend.tokenizer_normalizer import Literal, Prepend
 from llmc.frontend.tokenizer_unigram import PENALTY, Unigram, steps
-from llmc.frontend.tokenizer_vocabulary import BY_TYPE, MAX_TOKENS, Attribute, Attributes, Vocabulary, byte_of
+from llmc.frontend.tokenizer_vocabulary import BY_TYPE, Attribute, Attributes, Vocabulary, byte_of
 
 CONFIG: Final = "tokenizer_config.json"
 MAX_JSON: Final = 64 << 20
@@ -32,8 +32,8 @@ ROLE_KEYS: Final = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_toke
 UNUSED_TEXT: Final = "<llmc▁unused▁{}>"  # rows of the embedding that no token has; ▁ keeps byte-level BPE from spelling it
 
 
-def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None) -> Vocabulary:
-    """The vocabulary of a model directory, completed to `size` tokens; `pre` overrides the pre-tokenizer.
+def read_huggingface_vocabulary(folder: Path, size: int | None, pre: str | None = None) -> Vocabulary:
+    """The vocabulary of a model directory, completed to `size` tokens (None: those it has); `pre` overrides the pre-tokenizer.
 
     Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming file and key, for one that
     contradicts itself or has more than `size` tokens.
@@ -55,12 +55,9 @@ def read_huggingface_vocabulary(folder: Path, size: int, pre: str | None = None)
     return _sentencepiece(folder, config, size)
 
 
-def vocabulary_size(folder: Path) -> int:
-    """Tokens the model has, by its config.json."""
-    size = _optional(folder / "config.json").get("vocab_size")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= MAX_TOKENS:
-        raise MalformedFileError(f"config.json: key vocab_size is {size!r:.30}, expected 1 to {MAX_TOKENS}")
-    return size
+def is_tokenizer_directory(folder: Path) -> bool:
+    """Whether there is a tokenizer to read."""
+    return any((folder / name).is_file() for name in (NAME, sentencepiece_model.NAME, VOCABULARY))
 
 
 def chat_template(folder: Path) -> str | None:
@@ -89,7 +86,7 @@ def _bounded(template: str, what: str) -> str:
     return template
 
 
-def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size: int) -> Vocabulary:
+def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size: int | None) -> Vocabulary:
     added = _with_decoder(t.added, config)
     texts, attributes = _complete(t.texts, added, size)
     roles = _roles(folder, config, texts)
@@ -102,7 +99,7 @@ def _byte_level(folder: Path, config: Mapping[str, Any], t: TokenizerJson, size:
     )  # fmt: skip
 
 
-def _wordpiece(folder: Path, config: Mapping[str, Any], file: WordPieceFile, size: int, pre: str | None) -> Vocabulary:
+def _wordpiece(folder: Path, config: Mapping[str, Any], file: WordPieceFile, size: int | None, pre: str | None) -> Vocabulary:
     if pre is not None:
         raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a WordPiece tokenizer has none")
     texts, attributes = _complete(file.texts, file.added, size)
@@ -116,7 +113,7 @@ def _wordpiece(folder: Path, config: Mapping[str, Any], file: WordPieceFile, siz
     )  # fmt: skip
 
 
-def _pieces(folder: Path, config: Mapping[str, Any], file: PiecesFile, size: int, pre: str | None) -> Vocabulary:
+def _pieces(folder: Path, config: Mapping[str, Any], file: PiecesFile, size: int | None, pre: str | None) -> Vocabulary:
     if pre is not None:
         raise UnsupportedModelError(f"--pre {quoted(pre)} names a pre-tokenizer, and a SentencePiece tokenizer has none")
     added = _with_decoder(file.added, config)
@@ -133,7 +130,7 @@ def _pieces(folder: Path, config: Mapping[str, Any], file: PiecesFile, size: int
         add_bos=bool(file.before), add_eos=bool(file.after), add_space_prefix=file.space_prefix, clean_spaces=False,
         pre=PreTokenizer((), file.patterns, file.ignore_merges, characters=True) if is_bpe else None, merges=list(file.merges),
         strip_left=_strip(added, "left"), strip_right=_strip(added, "right"), steps=file.steps,
-        unigram=None if is_bpe else file.unigram(size), characters=is_bpe,
+        unigram=None if is_bpe else file.unigram(len(texts)), characters=is_bpe,
     )  # fmt: skip
 
 
@@ -145,16 +142,16 @@ def _around_roles(before: Sequence[int], after: Sequence[int], last: str) -> dic
     return {role: ids[0] for role, ids in (("bos", before), (last, after)) if ids}
 
 
-def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabulary:
+def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int | None) -> Vocabulary:
     model = read_sentencepiece(folder / sentencepiece_model.NAME)
     added = _with_decoder((), config)
     texts, attributes = _complete({i: piece.text for i, piece in enumerate(model.pieces)}, added, size)
     attributes[: len(model.pieces)] = BY_TYPE[[piece.type for piece in model.pieces]]
     _mark_added(attributes, added)
-    roles = {name: i for name, i in (("unknown", model.unknown), ("bos", model.bos), ("eos", model.eos)) if 0 <= i < size}
+    roles = {name: i for name, i in (("unknown", model.unknown), ("bos", model.bos), ("eos", model.eos)) if 0 <= i < len(texts)}
     roles |= _roles(folder, config, texts)
     _mark_ends(folder, attributes, roles)
-    scores = np.zeros(size, np.float32)
+    scores = np.zeros(len(texts), np.float32)
     scores[: len(model.pieces)] = [piece.score for piece in model.pieces]
     add_bos, add_eos = _flag(config, "add_bos_token", True), _flag(config, "add_eos_token", False)
     for role, adds in (("bos", add_bos), ("eos", add_eos)):
@@ -166,7 +163,8 @@ def _sentencepiece(folder: Path, config: Mapping[str, Any], size: int) -> Vocabu
         "spm" if is_bpe else "unigram", texts, attributes, roles,
         add_bos=add_bos, add_eos=add_eos, add_space_prefix=prefix,
         clean_spaces=False, scores=scores, steps=tuple(s for s in prepared if not (is_bpe and isinstance(s, Prepend | Literal))),
-        unigram=None if is_bpe else _unigram(model, size), strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
+        unigram=None if is_bpe else _unigram(model, len(texts)),
+        strip_left=_strip(added, "left"), strip_right=_strip(added, "right"),
     )  # fmt: skip
 
 
@@ -196,9 +194,10 @@ def _with_decoder(added: Sequence[AddedToken], config: Mapping[str, Any]) -> lis
     return [*added, *(token for token in more if token.id not in known)]
 
 
-def _complete(known: Mapping[int, str], added: Sequence[AddedToken], size: int) -> tuple[list[str], Attributes]:
-    """(texts, attributes) of `size` tokens; ids without a token are unused."""
+def _complete(known: Mapping[int, str], added: Sequence[AddedToken], size: int | None) -> tuple[list[str], Attributes]:
+    """(texts, attributes) of `size` tokens, or of as many as there are; ids without a token are unused."""
     texts = {**known, **{token.id: token.text for token in added}}
+    size = max(texts) + 1 if size is None else size
     if max(texts) >= size:
         raise MalformedFileError(
             f"the tokenizer has token {max(texts)} ({quoted(texts[max(texts)])}), but the embedding has {size} rows (vocab_size)"

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Package
 
+import llmc
 from llmc.errors import LlmcError, MalformedFileError, UnsupportedModelError
 from llmc.frontend.sentencepiece_model import _fields, _message
 from llmc.frontend.tokenizer import compile_vocabulary
@@ -291,3 +292,12 @@ def test_no_damaged_charsmap_is_read_past_its_end(tmp_path: Path) -> None:
         ours = Tokenizer(compile_vocabulary(read_huggingface_vocabulary(tmp_path, 1000)))
         for text in TEXTS:
             ours.encode(text)
+
+
+def test_a_directory_needs_no_more_than_its_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json(model())))
+    expected = Package.from_file(str(tmp_path / "tokenizer.json")).encode("Hello world").ids
+    assert llmc.load_tokenizer(tmp_path).tokenize("Hello world") == expected
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(llmc.UsageError, match="no tokenizer"):
+        llmc.load_tokenizer(tmp_path)
