@@ -14,6 +14,7 @@ from llmc.codegen import (  # noqa: F401  # rules
     lower_linear,
     lower_recurrent,
     lower_rows,
+    lower_streams,
 )
 from llmc.codegen.lowering import RULES, Lowering
 from llmc.codegen.plan import NoKernelError, Plan

@@ -20,7 +20,7 @@ def _embedding(p: Lowering, node: Node) -> None:
     fn = p.kernel(Embed(fmt))
     scale = c_float(node.attrs.get("scale", 1.0))
     y, tokens = p.f32(node.output), p.tokens(node.output)
-    p.call("llmc_op_embed", fn, p.weight(table), f"s->{p.inputs[ids.name]}", y, k, pad(k), scale, tokens)
+    p.call("llmc_op_embed", fn, p.weight(table), p.ids(ids), y, k, pad(k), scale, tokens)
     p.barrier()
 
 

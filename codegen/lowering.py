@@ -24,7 +24,8 @@ _ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
 # Functions of runtime/src/ops.h that share nothing but rows.
 _BY_ROWS = {f"llmc_op_{name}" for name in (
     "activation", "causal_conv", "copy", "embed", "gate_rows", "gated_norm", "head_norm", "kv_append", "norm", "rope",
-    "rope_table", "router", "scale_columns", "slice_columns", "softcap", "take_columns", "take_rows",
+    "match_magnitude", "mix_rows", "rope_table", "router", "scale", "scale_columns", "slice_columns", "softcap",
+    "sparsify", "take_columns", "take_rows",
 )}  # fmt: skip
 
 Rule = Callable[["Lowering", Node], None]
@@ -102,6 +103,10 @@ class Lowering:
     def i32(self, value: Value) -> str:
         """Pointer to computed i32 rows."""
         return f"(int32_t *){self.f32(value)}"
+
+    def ids(self, value: Value) -> str:
+        """Pointer to token ids: those of the step, or computed ones."""
+        return f"s->{self.inputs[value.name]}" if value.name in self.inputs else self.i32(value)
 
     def q8(self, value: Value | None) -> str:
         """The three arrays of quantised activations; of none where there is no such result."""

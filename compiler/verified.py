@@ -66,6 +66,7 @@ RANDOM: dict[str, list[str]] = {
     "GPTBigCodeForCausalLM": ["test_tiny_dense.py"],
     "GPTNeoXForCausalLM": ["test_tiny_dense.py"],
     "Gemma3ForConditionalGeneration": ["test_tiny_wrapped.py"],
+    "Gemma3nForCausalLM": ["test_tiny_transformers.py"],
     "GemmaForCausalLM": ["test_tiny_dense.py"],
     "Glm4ForCausalLM": ["test_tiny_dense.py"],
     "Glm4MoeForCausalLM": ["test_tiny_transformers.py"],
@@ -112,6 +113,7 @@ RANDOM: dict[str, list[str]] = {
 
 # general.architecture -> the tests with a file of a random model
 RANDOM_FILES: dict[str, list[str]] = {
+    "gemma3n": ["test_random_gguf.py"],
     "granitehybrid": ["test_random_gguf_hybrids.py"],
     "jamba": ["test_random_gguf_hybrids.py"],
     "lfm2moe": ["test_random_gguf_hybrids.py"],

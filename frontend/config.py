@@ -60,6 +60,15 @@ class Temperature:
 
 
 @dataclass(frozen=True)
+class Altup:
+    """Streams of rows of which each layer works on one: `inputs` of them, the `active` one's correction is `scaled` or not."""
+
+    inputs: int
+    active: int
+    scaled: bool
+
+
+@dataclass(frozen=True)
 class LayerShape:
     """Sizes that may differ between the layers of a model."""
 
@@ -111,6 +120,10 @@ class Config:
     norm_heads: bool = True  # whether heads of q and k are normalised, where a family has both kinds
     norm_first: bool = False  # whether a recurrent layer normalises before it gates, where a family has both kinds
     factors: Mapping[str, float] = field(default_factory=dict)  # of products, by the name of the weight
+    per_layer: int = 0  # features that each layer has for a token, besides what comes from the layer before
+    own_caches: int = 0  # layers with keys and values of their own; those behind attend to the last of their kind among them
+    altup: Altup | None = None
+    sparsity: tuple[float | None, ...] = ()  # how many deviations above the mean a layer's features must lie; None: any
     shapes: tuple[LayerShape, ...] = ()  # of the layers, one by one; empty: they are alike
 
     def of_layer(self, layer: int) -> Config:
@@ -121,6 +134,14 @@ class Config:
         return replace(
             self, heads=own.heads, kv_heads=own.kv_heads, head_dim=own.head_dim, intermediate=own.intermediate, shapes=()
         )
+
+    def shares(self, layer: int) -> int | None:
+        """The layer whose keys and values this one attends to, None: its own. A layer with a window shares those of one that
+        has it too."""
+        if not self.own_caches or layer < self.own_caches:
+            return None
+        kinds = self.local_layers or (False,) * self.layers
+        return max(i for i in range(self.own_caches) if kinds[i] == kinds[layer])
 
     def is_recurrent(self, layer: int) -> bool:
         return bool(self.recurrent) and self.recurrent[layer]

@@ -36,6 +36,8 @@ class Step:
     slopes: Value | None = None  # of the heads, [H]
     temperatures: Value | None = None  # factors of queries, one for every so many positions
     ones: dict[int, Value] = field(default_factory=dict)  # by their number
+    streams: tuple[Value, ...] = ()  # rows carried from layer to layer beside x
+    per_layer: Value | None = None  # rows of each token for all layers
     reordered: dict[tuple[str, str], Value] = field(default_factory=dict)  # by the names of x and of the order of its columns
 
     def local(self, every: int) -> bool:
@@ -120,7 +122,7 @@ def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], col
 def attention(
     s: Step, x: Value, w: Weights, *,
     qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
-    gated: bool = False, shares: int | None = None, tempered: bool = True,
+    gated: bool = False, shares: int | None = None, tempered: bool = True, v_norm: bool = False,
 ) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
@@ -128,7 +130,7 @@ def attention(
     and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
     a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by. shares: the layer whose
     keys and values this one attends to, in the place of its own: it has none. tempered: queries grow with their position, where
-    the config says so.
+    the config says so. v_norm: heads of values are normalised too.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim * (2 if gated else 1)}
@@ -155,7 +157,7 @@ def attention(
     if tempered and c.temperature is not None:
         q = temper(s, q, c.temperature)
     if kv:
-        append(s, placed(kv[0], "k", c.kv_heads), kv[1])
+        append(s, placed(kv[0], "k", c.kv_heads), head_norm(s, kv[1], w, "v_norm", c.kv_heads) if v_norm else kv[1])
     mixed = attend(s, q, s.layer if shares is None else shares, local, w.optional_vector("attn.sinks", c.heads))
     if gated:
         mixed = s.emit("sigmoid_mul", gate, mixed, name="gated")

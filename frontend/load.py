@@ -133,10 +133,11 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
         x = norm(s, x, w, "embedding.norm")
     if config.slopes:
         s.slopes = b.constant("slopes", np.array(config.slopes, np.float32))
+    x = architecture.enter(s, x, tokens, w)
     for layer in range(config.layers):
         s.layer, s.config = layer, config.of_layer(layer)
         x = architecture.block(s, x, w.at(layer))
-    last = b.emit("take_rows", x, rows, name="last")
+    last = b.emit("take_rows", architecture.leave(s, x, w), rows, name="last")
     logits = _states(s, w, last) if architecture.encoder else _head(s, w, last, embedding, vocab)
     _refuse_unused(w, architecture, config)
     if config.window and not s.windowed:

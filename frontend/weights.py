@@ -42,6 +42,13 @@ class Weights:
     def has(self, name: str) -> bool:
         return name in self.names and self._name(name) in self.checkpoint.tensors
 
+    def rows_of(self, name: str) -> int:
+        """How many rows a matrix has whose number no key says. Raises MalformedFileError where it is not there."""
+        full = self._name(name)
+        if full not in self.checkpoint.tensors or len(self.checkpoint.tensors[full].shape) != 2:
+            raise MalformedFileError(f"tensor {full} is missing or not a matrix")
+        return self.checkpoint.tensors[full].shape[0]
+
     def matrix(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
         """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""
         return self._weight(self._alone(self._tensor(name, (rows, columns))), part)

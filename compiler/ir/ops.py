@@ -271,7 +271,7 @@ def div(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (inputs[0] / inputs[1],)
 
 
-@op(_like_first)
+@op(_like_first, inplace={0: 0})
 def scale(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """factor * x."""
     return (inputs[0] * np.float32(attrs["factor"]),)
@@ -580,4 +580,4 @@ SEGMENTS = i32("T")
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""
 
-from llmc.ir import ops_latent, ops_recurrent  # noqa: E402, F401  # register their ops, with what is defined above
+from llmc.ir import ops_latent, ops_recurrent, ops_streams  # noqa: E402, F401  # register their ops, with what is defined above

@@ -59,6 +59,8 @@ class Architecture:
     implied    keys that config.json of the family may leave out, by llmc's own names for them in such files
     views      tensors that files hold in another shape than the block asks for, by name
     encoder    whether tokens see those after them, and rows of the result are states of tokens
+    enter      x [T, hidden], tokens [T] -> x before the first layer, and what else the layers carry
+    leave      x [T, hidden] -> x behind the last layer
     unused     patterns of tensors that are of no use to the result, such as the heads an encoder was trained with
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
@@ -85,6 +87,8 @@ class Architecture:
     implied: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
     views: Callable[[Checkpoint, Config], Mapping[str, Derived]] = lambda checkpoint, config: {}
     encoder: bool = False
+    enter: Callable[[Step, Value, Value, Weights], Value] = lambda s, x, tokens, w: x
+    leave: Block = lambda s, x, w: x
     unused: tuple[str, ...] = ()
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 

@@ -1,5 +1,6 @@
 """Families without a recorded GGUF file, from files of random models of transformers, written as llama.cpp's converters do."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,39 @@ def llama4(name: str, value: Array) -> Named:
     yield from experts(name, value.swapaxes(1, 2) if value.ndim == 3 else value)
 
 
+WINDOWED, FULL = "sliding_attention", "full_attention"
+GEMMA3N = {
+    "num_hidden_layers": 5, "layer_types": [WINDOWED, FULL, WINDOWED, WINDOWED, FULL], "num_kv_shared_layers": 2,
+    "activation_sparsity_pattern": [0.95, 0.5, 0.0, 0.0, 0.8], "laurel_rank": 16, "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": VOCAB, "head_dim": 16, "sliding_window": 24, "tie_word_embeddings": True,
+}  # fmt: skip
+GEMMA3N_KEYS = {
+    "altup.active_idx": 0, "altup.num_inputs": 4, "embedding_length_per_layer_input": 16, "attention.shared_kv_layers": 2,
+    "activation_sparsity_scale": [1.6448536, 0.0, -math.inf, -math.inf, 0.8416212], "attention.sliding_window": 24,
+    "attention.sliding_window_pattern": [True, False, True, True, False], "rope.freq_base": 1e6, "feed_forward_length": [96] * 5,
+}  # fmt: skip
+
+
+class Stacked:
+    """Matrices between streams become one tensor of each kind, when the last of three is there."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[Array]] = {}
+
+    def __call__(self, name: str, value: Array) -> Named:
+        kind, _, number = name.removesuffix(".weight").rpartition(".")
+        if not kind.startswith("model.altup_"):
+            yield name + ".weight" * name.endswith("_scale"), value
+            return
+        self.parts.setdefault(kind, []).append(value)
+        if number == "2":
+            yield f"{kind}.weight", np.stack(self.parts.pop(kind))
+
+
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], Convert]] = {
     "qwen35": ("Qwen3_5", DELTA, DELTA_KEYS, delta),
     "qwen35moe": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, delta),
+    "gemma3n": ("Gemma3n", GEMMA3N, GEMMA3N_KEYS, Stacked()),
     "llama4": ("Llama4", LLAMA4, LLAMA4_KEYS, llama4),
     "qwen35moe fused": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, fused),
 }

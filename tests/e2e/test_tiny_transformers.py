@@ -10,6 +10,7 @@ from tests.e2e.tiny_transformers import build, check
 
 ROUTED = {"moe_intermediate_size": 32, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2}
 LATENT = {"kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 32}
+WINDOWED, FULL = "sliding_attention", "full_attention"
 LLAMA4: dict[str, Any] = {
     "head_dim": 16, "intermediate_size_mlp": 80, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 1,
     "num_hidden_layers": 4, "attention_chunk_size": 24, "floor_scale": 16, "attn_scale": 0.4,
@@ -32,6 +33,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "Ernie4_5_Moe": {
         "moe_num_experts": 6, "moe_k": 3, "moe_intermediate_size": 32, "moe_num_shared_experts": 2, "moe_layer_start_index": 0,
         "moe_layer_end_index": 1,
+    },
+    "Gemma3n": {
+        "num_hidden_layers": 5, "layer_types": [WINDOWED, FULL, WINDOWED, WINDOWED, FULL], "num_kv_shared_layers": 2,
+        "activation_sparsity_pattern": [0.95, 0.5, 0.0, 0.0, 0.8], "laurel_rank": 16, "hidden_size_per_layer_input": 16,
+        "vocab_size_per_layer_input": 300, "head_dim": 16, "sliding_window": 24, "altup_active_idx": 0,
+        "tie_word_embeddings": True,
     },
     "Glm4Moe": {**ROUTED, "first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 2.5},
     "GraniteMoe": {

@@ -7,6 +7,7 @@ from llmc.frontend import arch
 
 KNOWN = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
 VIEWS = {f"blk.{{bid}}.attn_{part}" for part in ("q_nope", "q_rope", "k_b", "v_b")}  # parts of tensors, shown under these names
+VIEWS |= {f"altup_{kind}.{j}" for kind in ("proj", "unembd_proj") for j in range(3)}
 
 
 def names(family: str) -> set[str]:
