@@ -24,7 +24,6 @@ from llmc.codegen import weights as weights_file
 from llmc.codegen.build import build_objects
 from llmc.codegen.emit import EncoderFacts, Facts, emit
 from llmc.codegen.gpu import emit as gpu_emit
-from llmc.codegen.gpu.build import SUFFIX
 from llmc.codegen.gpu.build import build as build_gpu
 from llmc.codegen.gpu.emit import Code
 from llmc.codegen.gpu.lower import GpuPlan
@@ -33,7 +32,7 @@ from llmc.codegen.lower import lower
 from llmc.codegen.plan import NoKernelError, Plan
 from llmc.codegen.requantize import Changes
 from llmc.errors import UnsupportedModelError, UsageError
-from llmc.frontend.load import Model, open_model, step_tokens
+from llmc.frontend.load import Model, for_gpu, open_model, step_tokens
 from llmc.ir.graph import Graph
 from llmc.passes.pipeline import optimize
 from llmc.requantization import formats_for, report
@@ -66,7 +65,7 @@ class CompileResult:
 
     @property
     def code_bytes(self) -> int:
-        return sum(size for name, size in self.files.items() if name.endswith((".so", ".cubin", ".hsaco")))
+        return sum(size for name, size in self.files.items() if name.endswith((".so", ".cubin", ".ptx", ".hsaco")))
 
 
 def compile(
@@ -100,7 +99,7 @@ def compile(
     with clock.phase("optimizing"):
         kv = kv or KV_DTYPE[activations]
         plan = lower(optimize(model.graph, activations, kv, formats))
-        gpu_plan = _gpu_plan(optimize(model.graph, "f32", kv, formats), plan) if wanted.devices else None
+        gpu_plan = _gpu_plan(optimize(for_gpu(model.graph), "f32", kv, formats), plan) if wanted.devices else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         folder = Path(beside) / out.name
@@ -182,11 +181,11 @@ class _Build:
             return ""
         with self.clock.phase("building GPU code"):
             built = build_gpu(self.gpu_plan.specs, self.target.devices)
-        codes = [Code(device, f"{device.kind}-{device.arch}.{SUFFIX[device.kind]}", path.stat().st_size)
+        codes = [Code(device, f"{device.kind}-{device.arch}.{device.suffix}", path.stat().st_size)
                  for device, path in zip(self.target.devices, built, strict=True)]  # fmt: skip
         for code, path in zip(codes, built, strict=True):
             shutil.copyfile(path, self.folder / code.file)
-        return gpu_emit.emit(self.gpu_plan, codes, step_tokens(self.model.architecture, self.model.config))
+        return gpu_emit.emit(self.gpu_plan, codes)
 
     def _weights(self, identity: bytes) -> tuple[str, Changes]:
         file, checkpoint = self.plan.weights, self.model.checkpoint

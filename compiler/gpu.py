@@ -2,6 +2,7 @@
 
 `cuda:sm_90a` names one architecture, `cuda:sm_80,sm_90a` several, `cuda` alone all of the table. A machine runs the code of its
 own architecture: cubins of one major version run on later minor versions of it (sm_86 runs sm_80), never across majors.
+`cuda:sm_90a+ptx` adds PTX for 9.0, which the driver (of CUDA 12.9 or later) compiles for devices that no cubin is for.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ class Device:
     """One architecture.
 
     kind    "cuda" and "rocm" are targets; "opencl" exists for tests, which run the same kernels on a processor
-    arch    as the vendor names it: sm_90a, gfx942
+    arch    as the vendor names it: sm_90a, gfx942; compute_90 is PTX
     warp    threads that execute together
     shared  bytes of shared memory a thread block may use without asking
     """
@@ -30,6 +31,16 @@ class Device:
     @property
     def name(self) -> str:
         return f"{self.kind}:{self.arch}"
+
+    @property
+    def machine(self) -> str:
+        """The architecture whose instructions code may be made of."""
+        return self.arch.replace("compute_", "sm_")
+
+    @property
+    def suffix(self) -> str:
+        """Of a file with code for it."""
+        return "hsaco" if self.kind == "rocm" else "ptx" if self.arch.startswith("compute_") else "cubin"
 
     @property
     def symbol(self) -> str:
@@ -46,6 +57,12 @@ DEVICES: dict[str, Device] = {
         Device("rocm", "gfx1100", warp=32, shared=64 << 10),
     )
 }
+_PTX = "+ptx"
+PTX: dict[str, Device] = {  # by the architecture it is asked for with; "90a" has instructions that no later device has
+    arch: Device("cuda", f"compute_{arch.removeprefix('sm_').rstrip('a')}")
+    for arch in (device.arch for device in DEVICES.values() if device.kind == "cuda")
+}
+EVERY: tuple[Device, ...] = (*DEVICES.values(), *PTX.values())  # in the order of an artifact's codes
 
 
 def parse(name: str) -> tuple[Device, ...]:
@@ -55,21 +72,28 @@ def parse(name: str) -> tuple[Device, ...]:
     known = [d for d in DEVICES.values() if d.kind == kind]
     if not detail:
         return tuple(known)
-    wanted = detail.split(",")
-    for arch in wanted:
+    wanted = [_split(kind, arch) for arch in detail.split(",")]
+    for arch, _ in wanted:
         if f"{kind}:{arch}" not in DEVICES:
             raise _unknown(kind, arch, [d.arch for d in known])
-    return tuple(d for d in known if d.arch in wanted)
+    archs = {arch for arch, _ in wanted} | {PTX[arch].arch for arch, ptx in wanted if ptx}
+    return tuple(d for d in EVERY if d.kind == kind and d.arch in archs)
+
+
+def _split(kind: str, arch: str) -> tuple[str, bool]:
+    """The architecture, and whether PTX is asked for with it."""
+    return (arch.removesuffix(_PTX), arch.endswith(_PTX)) if kind == "cuda" else (arch, False)
 
 
 def target_names(devices: tuple[Device, ...]) -> list[str]:
-    """Of each kind the name that means its `devices`: "cuda" where they are all there are, or "cuda:sm_80,sm_90a"."""
+    """Of each kind the name that means its `devices`: "cuda" where they are all there are, or "cuda:sm_80,sm_90a+ptx"."""
     names = []
     for kind in ("cuda", "rocm"):
-        archs = [d.arch for d in devices if d.kind == kind]
+        archs = [d.arch for d in devices if d.kind == kind and d not in PTX.values()]
+        every = len(archs) == sum(d.kind == kind for d in DEVICES.values())
         if archs:
-            every = len(archs) == sum(d.kind == kind for d in DEVICES.values())
-            names.append(kind if every else f"{kind}:{','.join(archs)}")
+            words = [arch + _PTX * (kind == "cuda" and PTX[arch] in devices) for arch in archs]
+            names.append(kind if every and words == archs else f"{kind}:{','.join(words)}")
     return names
 
 

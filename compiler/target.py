@@ -74,7 +74,7 @@ ISAS: dict[str, Isa] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A resolved target: `name` as it is recorded in the manifest, `isas` ascending, `devices` in the order of gpu.DEVICES.
+    """A resolved target: `name` as it is recorded in the manifest, `isas` ascending, `devices` in the order of gpu.EVERY.
 
     One of both may be empty."""
 
@@ -106,6 +106,7 @@ def listing() -> dict[str, Any]:
         about[f"cpu:{isa.name}"] = f"{isa.lanes} lanes of f32, code for {isa.mcpu}; {here}"
     for kind in ("cuda", "rocm"):
         about[kind] = f"every {kind} architecture below, one file of machine code each; no GPU is needed to compile"
+    about["cuda"] += "; +ptx after one adds text that drivers compile for later devices"
     about.update((device.name, f"code for {device.arch}, launched through the driver alone") for device in gpu.DEVICES.values())
     runs = [isa.name for isa in ISAS.values() if have.issuperset(isa.flags)]
     return {"targets": [{"name": name, "about": about[name]} for name in names()], "runs_here": runs}
@@ -141,7 +142,7 @@ def _union(levels: Iterable[str], devices: Iterable[Device] = ()) -> Target:
     """The levels called so and the devices, each once and in the tables' order. All levels are `cpu`, all of a kind `cuda`."""
     wanted, given = set(levels), set(devices)
     isas = tuple(isa for isa in ISAS.values() if isa.name in wanted)
-    chosen = tuple(device for device in gpu.DEVICES.values() if device in given)
+    chosen = tuple(device for device in gpu.EVERY if device in given)
     names = [] if not isas else ["cpu"] if len(isas) == len(ISAS) else ["cpu:" + "+".join(isa.name for isa in isas)]
     return Target(" ".join(names + gpu.target_names(chosen)), isas, chosen)
 

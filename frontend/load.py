@@ -6,7 +6,7 @@ Nothing here imports TVM; a file that is going to be refused is refused here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from llmc.ir.ops import CONTEXT, INPUT_TYPES
 from llmc.ir.quant import dequantize
 
 STEP_TOKENS = 128
+GPU_STEP_TOKENS = 1024  # fill a large device where a matrix is narrow; weights are read once for all of them
 TEMPLATE_KEY = "tokenizer.chat_template"
 MAX_TEMPLATE = 1 << 20
 SINGLE_EXPERT = re.compile(r"blk\.\d+\.ffn_(gate|up|down)\.\d+\.")
@@ -103,6 +104,11 @@ def _of_user(checkpoint: Checkpoint, path: Path) -> Architecture:
 def step_tokens(architecture: Architecture, config: Config) -> int:
     """Tokens of the largest step. An encoder's holds whole texts."""
     return min(config.context, MAX_STEP) if architecture.encoder else STEP_TOKENS
+
+
+def for_gpu(graph: Graph) -> Graph:
+    """The graph with room for a GPU's larger steps."""
+    return replace(graph, bounds={dim: max(bound, GPU_STEP_TOKENS) for dim, bound in graph.bounds.items()})
 
 
 def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:

@@ -20,8 +20,6 @@ from llmc.codegen.gpu.spec import GpuKernelSpec
 from llmc.errors import LlmcError, ToolchainError
 from llmc.gpu import Device
 
-SUFFIX = {"cuda": "cubin", "rocm": "hsaco"}
-
 Job = tuple[tuple[GpuKernelSpec, ...], Device, Path]
 
 
@@ -29,7 +27,7 @@ def build(specs: Sequence[GpuKernelSpec], devices: Sequence[Device]) -> list[Pat
     """A cubin or code object with all of `specs` for each device, in order. Raises ToolchainError with the compiler's words."""
     folder = debug.cache_dir() / "gpu"
     jobs = [
-        (tuple(specs), device, folder / f"{device.symbol}-{_key(specs, device)[:32]}.{SUFFIX[device.kind]}") for device in devices
+        (tuple(specs), device, folder / f"{device.symbol}-{_key(specs, device)[:32]}.{device.suffix}") for device in devices
     ]
     missing = [job for job in jobs if not job[2].exists()]
     if missing:

@@ -13,7 +13,7 @@ def main() -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     specs, device, path = job
     if device.kind == "cuda":
-        replace_file(path, nvrtc().cubin(source.text(specs, device), device.arch))
+        replace_file(path, nvrtc().code(source.text(specs, device), device.arch))
     else:
         replace_file(path, hsaco.code_object(specs, device))
 

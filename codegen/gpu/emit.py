@@ -21,7 +21,7 @@ class Code:
     size: int
 
 
-def emit(plan: GpuPlan, codes: list[Code], max_step_tokens: int) -> str:
+def emit(plan: GpuPlan, codes: list[Code]) -> str:
     """The C text: one launching function a kernel, the step, the table of codes."""
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         (files("llmc.templates") / "gpu.c.j2").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def emit(plan: GpuPlan, codes: list[Code], max_step_tokens: int) -> str:
         codes=[{"driver": c.device.kind, "arch": c.device.arch, "file": c.file, "size": c.size} for c in codes],
         constants=", ".join(map(str, plan.constants)) or "0",
         constants_bytes=len(plan.constants),
-        max_step_tokens=max_step_tokens,
+        max_step_tokens=plan.step_tokens,
         arena=plan.arena,
     )
 

@@ -44,6 +44,7 @@ MAX_BLOCKS = 2048  # of a split attention, which bounds the memory of its states
 class GpuPlan:
     """What the host template prints and the device compilers build.
 
+    step_tokens most tokens of a step
     arena       bytes of a step's values, with the states of split attention at the end
     statements  of a step; picks: those that find the best of each row of logits, from the best of `pick_parts` parts
     constants   what kernels read that is neither computed nor a weight, little-endian, 64-byte aligned pieces
@@ -51,6 +52,7 @@ class GpuPlan:
 
     weights: WeightFile
     arena: int
+    step_tokens: int
     statements: list[str] = field(default_factory=list)
     picks: list[str] = field(default_factory=list)
     pick_parts: int = 0
@@ -120,7 +122,7 @@ class _Lowering:
 
     def __init__(self, graph: Graph, weights: WeightFile) -> None:
         self.graph = graph
-        self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])))
+        self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])), graph.bounds["T"])
         self.caches = caches_of(graph)
         self.recurrent = States.of(graph)
         self.inputs = {node.output.name: node.output.name for node in graph.of_kind("input")}

@@ -40,8 +40,11 @@ class Nvrtc:
         self.check(self.library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)), "nvrtcVersion")
         return f"{major.value}.{minor.value}"
 
-    def cubin(self, source: str, arch: str) -> bytes:
-        """The machine code of `source` for one architecture. Raises ToolchainError with the compiler's words."""
+    def code(self, source: str, arch: str) -> bytes:
+        """A cubin of `source` for an architecture, or for compute_MN PTX that ends with a 0.
+
+        Raises ToolchainError with the compiler's words.
+        """
         program = ctypes.c_void_p()
         text = _PROLOGUE + "\n".join(line for line in source.splitlines() if line.strip() != "#include <cuda.h>")
         create = self.library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
@@ -52,7 +55,7 @@ class Nvrtc:
             if self.library.nvrtcCompileProgram(program, len(options), array):
                 log = self.read(program, "ProgramLog").decode(errors="replace").rstrip("\0\n")
                 raise ToolchainError(f"NVRTC {self.version} cannot compile for {arch}: {log[-2000:]}")
-            return self.read(program, "CUBIN")
+            return self.read(program, "PTX" if arch.startswith("compute_") else "CUBIN")
         finally:
             self.library.nvrtcDestroyProgram(ctypes.byref(program))
 

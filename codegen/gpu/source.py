@@ -31,7 +31,7 @@ def _build(specs: Sequence[GpuKernelSpec], device: Device) -> "tvm.runtime.Modul
 
 def _target(device: Device) -> Target:
     where: dict[str, dict[str, str | int]] = {
-        "cuda": {"arch": device.arch},
+        "cuda": {"arch": device.machine},
         "rocm": {"mcpu": device.arch, "max_num_threads": 256, "thread_warp_size": device.warp},
         "opencl": {},
     }

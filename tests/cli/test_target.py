@@ -44,6 +44,25 @@ def test_gpu_targets_hold_devices_and_no_levels(name: str) -> None:
     assert found.name == name and found.devices and not found.isas
 
 
+@pytest.mark.parametrize(
+    ("name", "archs", "recorded"),
+    [
+        ("cuda:sm_90a+ptx", ["sm_90a", "compute_90"], "cuda:sm_90a+ptx"),
+        ("cuda:sm_120+ptx,sm_80", ["sm_80", "sm_120", "compute_120"], "cuda:sm_80,sm_120+ptx"),
+    ],
+)
+def test_ptx_is_for_the_architecture_it_is_asked_for_with(name: str, archs: list[str], recorded: str) -> None:
+    found = target.parse(name)
+    assert [device.arch for device in found.devices] == archs
+    assert found.name == recorded and target.parse(recorded) == found
+
+
+@pytest.mark.parametrize("name", ["cuda:sm_90a+PTX", "cuda:+ptx", "rocm:gfx942+ptx", "cuda:sm_90a+ptx+ptx"])
+def test_ptx_is_for_known_cuda_architectures_alone(name: str) -> None:
+    with pytest.raises(UsageError):
+        target.parse(name)
+
+
 def test_processors_and_gpus_are_united() -> None:
     found = target.parse_all(["cuda:sm_90a", "cpu:avx2", "rocm", "cuda:sm_80"])
     assert found.name == "cpu:avx2 cuda:sm_80,sm_90a rocm"

@@ -66,6 +66,7 @@ static int n_kernels, objects /* alive */, fault /* of a launch that ran; no cal
 static int launches, uploads, downloads, replays, recordings;
 static size_t memory_limit = (size_t)1 << 33, used, downloaded;
 static const char *failing_name;
+static int failing_always;
 static launch_callback *launched;
 static int capability = 80;
 
@@ -94,6 +95,9 @@ EXPORT void fake_fail(int call, int code, const char *name) {
   failing_name = name ? strncpy(kept, name, sizeof kept - 1) : NULL;
 }
 
+/* Whether every call from the failing one on fails, and not that one alone. */
+EXPORT void fake_always(int on) { failing_always = on; }
+
 EXPORT int fake_failed(void) { return failing_call && calls >= failing_call; }
 EXPORT int fake_count(const char *what) {
   return !strcmp(what, "launches") ? launches : !strcmp(what, "uploads") ? uploads : !strcmp(what, "downloads") ? downloads
@@ -107,7 +111,8 @@ static int enter(const char *name) {
   pthread_mutex_lock(&lock);
   if (fault) return fault;
   if (failing_name && strcmp(failing_name, name)) return 0;
-  return failing_call && ++calls == failing_call ? failing_code : 0;
+  calls++;
+  return failing_call && (failing_always ? calls >= failing_call : calls == failing_call) ? failing_code : 0;
 }
 
 static int leave(int code) { return pthread_mutex_unlock(&lock), code; }
@@ -381,6 +386,8 @@ static const char *gpu_error(int code) {
   switch (code) {
   case OUT_OF_MEMORY: return "out of memory";
   case BAD_IMAGE: return "device kernel image is invalid";
+  case 209: return "no kernel image is available for execution on the device";
+  case 222: return "the provided PTX was compiled with an unsupported toolchain.";
   case NOT_FOUND: return "named symbol not found";
   case LAUNCH_FAILED: return "unspecified launch failure";
   case RECORDING: return "operation not permitted when stream is capturing";

@@ -102,6 +102,19 @@ def test_a_step_starts_before_all_weights_have_arrived(demo_artifact: Path, driv
     assert np.array_equal(first, again)
 
 
+def test_a_long_prompt_is_one_step(demo_artifact: Path, driver: FakeDriver) -> None:
+    driver.reset(demo_specs(), execute=True)
+    prompt = ids(260)
+    with llmc.load(demo_artifact, device="cpu") as model, model.session() as session:
+        expected = session.prefill(session.open(), prompt)
+    with llmc.load(demo_artifact, device="cuda") as model, model.session() as session:
+        assert model.info.max_step_tokens == 1024
+        found = session.prefill(session.open(), prompt)
+    assert not driver.wrong, driver.wrong[0]
+    assert driver.launched.count("rope_table") == 1
+    assert np.abs(found - expected).max() <= 1e-3
+
+
 def test_several_sessions_side_by_side(demo_artifact: Path, driver: FakeDriver) -> None:
     driver.reset(demo_specs(), execute=True)
     with llmc.load(demo_artifact, device="cuda") as model, model.session() as a, model.session() as b:
