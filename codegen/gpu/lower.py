@@ -438,4 +438,4 @@ def _gate_rows(p: _Lowering, node: Node) -> None:
     p.launch(GpuGateRows(), p.f32(node.output), p.f32(logits), _columns(x), _ld(x), _ld(logits), p.tokens(x))
 
 
-from llmc.codegen.gpu import lower_experts  # noqa: E402, F401  # with what is above
+from llmc.codegen.gpu import lower_experts, lower_recurrent  # noqa: E402, F401  # with what is above

@@ -16,7 +16,7 @@ from tvm.tirx.script import builder as T
 
 from llmc.codegen import tir
 from llmc.codegen.gpu.spec import GpuKernelSpec
-from llmc.codegen.tir import Expr, PrimFunc, View, i32
+from llmc.codegen.tir import Expr, PrimFunc, View, i32, let
 from llmc.gpu import Device
 from llmc.target import Isa
 
@@ -152,6 +152,18 @@ def rsqrt(value: Expr) -> Expr:
 
 def exp(value: Expr) -> Expr:
     return T.exp(value)
+
+
+def softplus(value: Expr) -> Expr:
+    """ln(1 + e^x): max(x, 0) + ln(1 + u) with u = e^-|x|, and ln(1 + u) = 2 artanh(s), s = u / (2 + u) <= 1/3, as a series up to
+    s^15, so that small results keep their relative accuracy."""
+    x = let(value)
+    u = let(exp(T.float32(0) - T.max(x, T.float32(0) - x)))
+    s = let(u / (u + T.float32(2)))
+    square, series = let(s * s), T.float32(2 / 15)
+    for n in range(13, 0, -2):
+        series = let(series * square + T.float32(2 / n))
+    return let(series * s + T.max(x, T.float32(0)))
 
 
 def tanh(value: Expr) -> Expr:

@@ -29,6 +29,7 @@ void llmc_gpu_weights(struct llmc_gpu_queue *queue, uint64_t end);
 typedef struct llmc_gpu_step {
   struct llmc_gpu_queue *queue;
   int32_t n_tokens;
+  int32_t n_seqs;
   int32_t n_rows;
   int32_t context;
   int32_t length; /* positions of the longest sequence, with this step's, rounded up to pages that are a power of two */
@@ -36,7 +37,9 @@ typedef struct llmc_gpu_step {
   int32_t processors; /* of the device: thread blocks it runs side by side, at least */
   llmc_address tokens; /* i32 [n_tokens] */
   llmc_address positions; /* i32 [n_tokens] */
+  llmc_address segments; /* i32 [n_tokens] */
   llmc_address sequence; /* i32 [n_tokens]: row of the page tables */
+  llmc_address starts; /* i32 [n_seqs + 1]: the first token of each sequence, and n_tokens */
   llmc_address rows; /* i32 [n_rows] */
   llmc_address logits; /* f32 [n_rows][row_stride] */
   llmc_address arena;

@@ -18,7 +18,7 @@ typedef struct llmc_gpu_needs {
 /* One step, in host memory. */
 typedef struct llmc_gpu_batch {
   int32_t n_tokens, n_seqs, n_rows, context, length;
-  const int32_t *tokens, *positions, *starts, *rows;
+  const int32_t *tokens, *segments, *positions, *starts, *rows;
   const llmc_step_cache *caches; /* their tables; their pools are not looked at */
 } llmc_gpu_batch;
 

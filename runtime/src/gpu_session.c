@@ -5,13 +5,14 @@
 
 #include "memory.h"
 
-/* A step's numbers travel in one copy: tokens, positions, sequence of each token, rows, then the page tables of each group. */
-enum { ARRAYS = 4 };
+/* A step's numbers travel in one copy: tokens, positions, segments, rows, sequence of each token, first token of each sequence, then
+** the page tables of each group. */
+enum { ARRAYS = 5 };
 enum { RECORDED_TOKENS = 64 }; /* of the largest step worth recording: a larger one keeps the device busier than its launches the host */
 
 static uint64_t numbers_bytes(const llmc_gpu_needs *n) {
   uint64_t tables = (uint64_t)n->n_cache_groups * (uint64_t)n->max_sequences * (uint64_t)n->table_stride;
-  return (ARRAYS * (uint64_t)n->max_tokens + tables) * sizeof(int32_t);
+  return (ARRAYS * (uint64_t)n->max_tokens + (uint64_t)n->max_sequences + 1 + tables) * sizeof(int32_t);
 }
 
 int llmc_gpu_fail_once(struct llmc_gpu_queue *q, int code) {
@@ -133,9 +134,9 @@ static llmc_status reserve_logits(llmc_gpu_session *s, int32_t rows, llmc_error 
 /* Lays a step's numbers out in `staged`; returns how many there are. */
 static size_t stage(llmc_gpu_session *s, const llmc_gpu_batch *b, int32_t *staged, llmc_gpu_step *step) {
   size_t at = 0, n = (size_t)b->n_tokens, stride = (size_t)s->needs.table_stride;
-  const int32_t *const arrays[] = {b->tokens, b->positions, b->rows};
-  llmc_address *const places[] = {&step->tokens, &step->positions, &step->rows};
-  const size_t counts[] = {n, n, (size_t)b->n_rows};
+  const int32_t *const arrays[] = {b->tokens, b->positions, b->segments, b->rows};
+  llmc_address *const places[] = {&step->tokens, &step->positions, &step->segments, &step->rows};
+  const size_t counts[] = {n, n, n, (size_t)b->n_rows};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
     *places[i] = s->numbers + at * sizeof(int32_t);
     if (counts[i]) memcpy(staged + at, arrays[i], counts[i] * sizeof(int32_t));
@@ -144,6 +145,9 @@ static size_t stage(llmc_gpu_session *s, const llmc_gpu_batch *b, int32_t *stage
   step->sequence = s->numbers + at * sizeof(int32_t);
   for (int32_t i = 0; i < b->n_seqs; i++)
     for (int32_t t = b->starts[i]; t < b->starts[i + 1]; t++) staged[at++] = i;
+  step->starts = s->numbers + at * sizeof(int32_t);
+  memcpy(staged + at, b->starts, ((size_t)b->n_seqs + 1) * sizeof(int32_t));
+  at += (size_t)b->n_seqs + 1;
   for (int32_t g = 0; g < s->needs.n_cache_groups; g++) {
     s->tables[g] = s->numbers + at * sizeof(int32_t);
     memcpy(staged + at, b->caches[g].tables, (size_t)b->n_seqs * stride * sizeof(int32_t));
@@ -207,8 +211,9 @@ llmc_status llmc_gpu_run(llmc_gpu_session *s, const llmc_gpu_batch *b, llmc_erro
   if (llmc_gpu_fail_once(q, gpu->driver->enter(gpu->device))) return llmc_gpu_report(s, error, "a step");
   llmc_status status = reserve_logits(s, b->n_rows, error);
   if (status) return status;
-  llmc_gpu_step step = {.queue = q, .n_tokens = b->n_tokens, .n_rows = b->n_rows, .context = b->context, .length = bucket(b->length),
-                        .table_stride = s->needs.table_stride, .processors = gpu->driver->processors(gpu->device), .logits = s->logits,
+  llmc_gpu_step step = {.queue = q, .n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .n_rows = b->n_rows, .context = b->context,
+                        .length = bucket(b->length), .table_stride = s->needs.table_stride,
+                        .processors = gpu->driver->processors(gpu->device), .logits = s->logits,
                         .arena = s->arena, .weights = gpu->weights, .constants = gpu->constants, .pools = s->pools, .tables = s->tables};
   send(s, b, &step);
   if (!q->code) launch(s, b, &step);

@@ -155,7 +155,8 @@ static llmc_status execute_on_gpu(llmc_session *s, int32_t n_tokens, int32_t n_s
   int32_t length = 0;
   for (int32_t t = 0; t < n_tokens; t++) length = s->positions[t] >= length ? s->positions[t] + 1 : length;
   llmc_gpu_batch batch = {.n_tokens = n_tokens, .n_seqs = n_seqs, .n_rows = s->n_rows, .context = s->context, .length = length,
-                          .tokens = s->tokens, .positions = s->positions, .starts = s->starts, .rows = s->rows, .caches = s->caches};
+                          .tokens = s->tokens, .segments = s->segments, .positions = s->positions, .starts = s->starts, .rows = s->rows,
+                          .caches = s->caches};
   return s->model->gpu_runtime->step(s->gpu, &batch, &s->error);
 }
 

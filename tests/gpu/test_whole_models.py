@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(missing("cuda") is not None, reason="CUDA's run-
 
 MODELS = [
     "llama", "qwen2", "gemma2", "gpt2", "stablelm", "exaone4", "q_Q4_K_M", "q_IQ3_S",
-    "mixtral", "gpt_oss",
+    "mixtral", "gpt_oss", "mamba2", "lfm2", "qwen3_next", "falcon_h1",
 ]  # fmt: skip
 BOTH = "cpu:native cuda:sm_80"
 
@@ -89,7 +89,7 @@ def test_a_launch_that_fails_is_reported_and_the_next_step_works(demo: Path, dem
         model.logits([1, 2])
 
 
-@pytest.mark.parametrize("fixture", ["mamba2", "bert"])
+@pytest.mark.parametrize("fixture", ["bert"])
 def test_what_has_no_gpu_kernels_is_refused_by_name(tmp_path: Path, reference: Reference) -> None:
     with pytest.raises(UnsupportedModelError, match="cannot be compiled for a GPU"):
         llmc.compile(reference.model, tmp_path / "x.llmc", targets=["cuda:sm_80"])

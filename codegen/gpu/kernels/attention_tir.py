@@ -159,9 +159,7 @@ class _Block:
     def join_head(self, h: int, head: Expr) -> None:
         spec, p, t = self.spec, self.p, self.t
         rows = [(w * self.heads + h) * (spec.d + 2) for w in range(t.warps)]
-        m, factors, z = _merged(
-            [let(self.warp_states[row]) for row in rows], [let(self.warp_states[row + 1]) for row in rows]
-        )
+        m, factors, z = _merged([let(self.warp_states[row]) for row in rows], [let(self.warp_states[row + 1]) for row in rows])
         if spec.split:
             state = let(tir.i64((t.y * (p.kv_heads * spec.heads_per_kv) + head) * p.splits + t.z) * tir.i64(spec.d + 2))
             with when(t.index == 0):

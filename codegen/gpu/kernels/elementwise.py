@@ -219,6 +219,35 @@ class GpuGateRows:
         return _each(self, device, at)
 
 
+@dataclass(frozen=True)
+class GpuSliceColumns:
+    """y[t] = `count` pieces of `width` columns of x[t], the first at column `start`, each `stride` after the last; then zeros."""
+
+    @property
+    def symbol(self) -> str:
+        return "slice_columns"
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params(
+            "const float *x, float *y, int32_t start, int32_t width, int32_t stride, int32_t count, int32_t ldx, int32_t n, "
+            "int32_t n_tokens"
+        )
+
+    @property
+    def launch(self) -> Launch:
+        return _ROWS
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen import tir
+
+        def at(p: SimpleNamespace, t: "Thread", i: "Expr") -> None:
+            from_x = tir.load(p.x, t.y * p.ldx + p.start + i // p.width * p.stride + i % p.width)
+            tir.store(p.y, t.y * p.n + i, tir.either_way(i < p.count * p.width, from_x, tir.f32(0.0)))
+
+        return _each(self, device, at)
+
+
 def _each(spec: GpuKernelSpec, device: "Device", at: "Callable[[SimpleNamespace, Thread, Expr], None]") -> "PrimFunc":
     """A kernel in which a thread does `at(parameters, thread, column)` for one column below n of token thread.y."""
     from llmc.codegen import tir
