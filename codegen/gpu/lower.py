@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -17,14 +18,18 @@ from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
 from llmc.codegen.gpu.kernels.best import GpuBest, parts
 from llmc.codegen.gpu.kernels.elementwise import (
     GpuActivation,
+    GpuClamp,
     GpuGateRows,
     GpuScaleColumns,
+    GpuScalePositions,
     GpuSoftcap,
     GpuTakeColumns,
     GpuTakeRows,
+    GpuXielu,
 )
 from llmc.codegen.gpu.kernels.embed import GpuEmbed
 from llmc.codegen.gpu.kernels.kv_append import GpuKvAppend
+from llmc.codegen.gpu.kernels.latent_attention import GpuLatentAttention
 from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
 from llmc.codegen.gpu.kernels.norm import GpuHeadNorm, GpuNorm
 from llmc.codegen.gpu.kernels.rope import GpuRope, GpuRopeTable
@@ -216,13 +221,7 @@ class _Lowering:
             self.weight(weight), self.f32(x), self.vector(bias), at or self.f32(y), _columns(x), tiles, _ld(x),
             align(int(weight.type.shape[0]), TILE), _float(scale), self.tokens(x),
         )  # fmt: skip
-        first = len(self.plan.statements)
-        for p in WIDTHS:
-            self.launch(GpuLinear(fmt, p, bias is not None), *args)
-        calls = self.plan.statements[first:]
-        del self.plan.statements[first:]
-        tests = [f"if ({self.tokens(x)} <= {p}) " for p in WIDTHS[:-1]] + [""]
-        self.plan.statements.append(" else ".join(test + call for test, call in zip(tests, calls, strict=True)))
+        by_width(self, self.tokens(x), lambda p: self.launch(GpuLinear(fmt, p, bias is not None), *args))
 
     def layer(self, node: Node) -> tuple[str, str, str]:
         """Address of a layer inside page 0 of its group, the group's page tables, and the bytes of a page."""
@@ -230,6 +229,13 @@ class _Lowering:
         cache = cache_of(self.caches, layer)
         start = f"s->pools[{cache.number}] + UINT64_C({cache.offset(layer)})"
         return start, f"s->tables[{cache.number}]", f"INT64_C({cache.page_bytes})"
+
+
+def by_width(p: _Lowering, tokens: str, launch: Callable[[int], None]) -> None:
+    """launch(width), for the token tile that fits the step."""
+    calls = p.branches(*(partial(launch, width) for width in WIDTHS))
+    tests = [f"if ({tokens} <= {width}) " for width in WIDTHS[:-1]] + [""]
+    p.plan.statements.append(" else ".join(test + call for test, call in zip(tests, calls, strict=True)))
 
 
 def _format(weight: Value) -> Format:
@@ -315,11 +321,12 @@ def _norm(p: _Lowering, node: Node, x: Value, o: Value | None, weights: list[Val
     p.launch(spec, p.f32(x), p.f32(o), weight, bias, p.f32(y), _columns(x), _ld(x), _ld(x), _ld(x), eps, alpha, p.tokens(x))
 
 
-@_rule("head_norm", attrs="heads eps")
+@_rule("head_norm", "head_layer_norm", attrs="heads eps")
 def _head_norm(p: _Lowering, node: Node) -> None:
     x, weight = node.inputs
     p.in_place(x, node.output)
-    spec, y = GpuHeadNorm(int(weight.type.shape[0])), node.output
+    norm = "layer" if node.op == "head_layer_norm" else "rms"
+    spec, y = GpuHeadNorm(_columns(weight), norm), node.output
     p.launch(spec, p.f32(y), p.vector(weight), node.attrs["heads"], _ld(x), _float(node.attrs["eps"]), p.tokens(x))
 
 
@@ -344,7 +351,7 @@ def _rotate(p: _Lowering, node: Node, x: Value, table: Value) -> None:
     p.launch(spec, p.f32(x), p.f32(table), heads, _ld(x), p.tokens(x))
 
 
-@_rule("rope_kv_append", attrs="heads kv_heads head_dim style layer dtype")
+@_rule("rope_kv_append", attrs="heads kv_heads head_dim style layer dtype fresh")
 def _rope_kv_append(p: _Lowering, node: Node) -> None:
     q, k, v, table, _ = node.inputs
     p.in_place(q, node.outputs[0])
@@ -352,7 +359,7 @@ def _rope_kv_append(p: _Lowering, node: Node) -> None:
     _append(p, node, k, v, table)
 
 
-@_rule("kv_append", attrs="kv_heads head_dim layer dtype")
+@_rule("kv_append", attrs="kv_heads head_dim layer dtype fresh")
 def _kv_append(p: _Lowering, node: Node) -> None:
     _append(p, node, node.inputs[1], node.inputs[2], None)
 
@@ -360,8 +367,6 @@ def _kv_append(p: _Lowering, node: Node) -> None:
 def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -> None:
     """`table` given: keys are rotated on their way into the cache."""
     a = node.attrs
-    if a["dtype"] not in ("f16", "f32"):
-        raise NoKernelError(f"keys and values of {a['dtype']} have no GPU kernels")
     style, rotated = (a["style"], _columns(table)) if table else ("half", 0)
     kv, tables, page_bytes = p.layer(node)
     p.launch(
@@ -371,31 +376,47 @@ def _append(p: _Lowering, node: Node, k: Value, v: Value, table: Value | None) -
     )  # fmt: skip
 
 
-@_rule("attention", attrs="heads kv_heads head_dim layer dtype scale softcap window")
+@_rule("attention", attrs="heads kv_heads head_dim layer dtype scale softcap window alibi")
 def _attention(p: _Lowering, node: Node) -> None:
-    """Two ways through: one block for all pages of a token, or several and a merge, where few tokens would leave it idle."""
-    a, (q, _, _, *sinks) = node.attrs, node.inputs
-    softcap, window, d = a.get("softcap", 0.0), a.get("window", 0), a["head_dim"]
-    options = (window > 0, softcap > 0, bool(sinks))
-    whole, split = (GpuAttention(d, a["heads"] // a["kv_heads"], a["dtype"], parts, *options) for parts in (False, True))
-    states, n = f"s->arena + UINT64_C({p.plan.arena})", _ld(q)
-    p.states = max(p.states, MAX_BLOCKS * split.heads * (d + 2) * 4)
+    a, of_heads = node.attrs, node.inputs[3:]
+    softcap, window = a.get("softcap", 0.0), a.get("window", 0)
+    slopes = bool(a.get("alibi"))
+    shape = a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"]
+    options = window > 0, softcap > 0, bool(of_heads) and not slopes, slopes
+    whole, split = (GpuAttention(*shape, parts, *options) for parts in (False, True))
+    attend(p, node, whole, split, p.vector(of_heads[0] if of_heads else None), a["kv_heads"], (_float(softcap), window))
+
+
+def attend(
+    p: _Lowering,
+    node: Node,
+    whole: GpuAttention | GpuLatentAttention,
+    split: GpuAttention | GpuLatentAttention,
+    of_heads: str,
+    kv_heads: int,
+    limits: tuple[object, object],
+) -> None:
+    """Two ways through: one block for all pages of a token, or several and a merge, where few tokens would leave a device idle.
+
+    of_heads: address of what each head has. limits: softcap and window.
+    """
+    a, q, y = node.attrs, node.inputs[0], node.output
+    states, values = f"s->arena + UINT64_C({p.plan.arena})", split.values
+    p.states = max(p.states, MAX_BLOCKS * split.heads * (values + 2) * 4)
     kv, tables, page_bytes = p.layer(node)
-    sink, o, tokens = p.vector(sinks[0] if sinks else None), p.f32(node.output), p.tokens(q)
+    o, tokens = p.f32(y), p.tokens(q)
     args = [
-        p.f32(q), kv, tables, "s->sequence", "s->positions", sink, o, states, a["kv_heads"], n, _ld(node.output),
-        "s->table_stride", page_bytes, _float(a["scale"]), _float(softcap), window,
+        p.f32(q), kv, tables, "s->sequence", "s->positions", of_heads, o, states, kv_heads, _ld(q), _ld(y), "s->table_stride",
+        page_bytes, _float(a["scale"]), *limits,
     ]  # fmt: skip
-    first = len(p.plan.statements)
-    p.launch(whole, *args, 1, tokens)
-    p.launch(split, *args, "splits", tokens)
-    p.launch(GpuAttentionMerge(d, bool(sinks)), states, sink, o, a["heads"], _ld(node.output), "splits", tokens)
-    one, *several = p.plan.statements[first:]
-    del p.plan.statements[first:]
+
+    def several() -> None:
+        p.launch(split, *args, "splits", tokens)
+        p.launch(GpuAttentionMerge(values, split.sinks), states, of_heads, o, a["heads"], _ld(y), "splits", tokens)
+
+    one, more = p.branches(lambda: p.launch(whole, *args, 1, tokens), several)
     blocks = a["heads"] // whole.heads
-    p.plan.statements.append(
-        f"{{ int32_t splits = attention_splits(s, {blocks}); if (splits == 1) {one} else {{ {' '.join(several)} }} }}"
-    )
+    p.plan.statements.append(f"{{ int32_t splits = attention_splits(s, {blocks}); if (splits == 1) {one} else {{ {more} }} }}")
 
 
 @_rule("softcap", attrs="cap")
@@ -431,6 +452,28 @@ def _scale_columns(p: _Lowering, node: Node) -> None:
     )  # fmt: skip
 
 
+@_rule("xielu")
+def _xielu(p: _Lowering, node: Node) -> None:
+    _only_f32(node)
+    (x, parameters), y = node.inputs, node.output
+    p.launch(GpuXielu(), p.f32(x), p.vector(parameters), p.f32(y), _columns(x), _ld(x), _ld(y), p.tokens(x))
+
+
+@_rule("clamp", attrs="limit")
+def _clamp(p: _Lowering, node: Node) -> None:
+    p.in_place(node.inputs[0], node.output)
+    y = node.output
+    p.launch(GpuClamp(), p.f32(y), _columns(y), _ld(y), _float(node.attrs["limit"]), p.tokens(y))
+
+
+@_rule("scale_positions", attrs="length")
+def _scale_positions(p: _Lowering, node: Node) -> None:
+    x, positions, factors = node.inputs
+    p.in_place(x, node.output)
+    sizes = int(factors.type.shape[0]), node.attrs["length"], _columns(x), _ld(x), p.tokens(x)
+    p.launch(GpuScalePositions(), p.f32(node.output), f"s->{p.inputs[positions.name]}", p.vector(factors), *sizes)
+
+
 @_rule("gate_rows")
 def _gate_rows(p: _Lowering, node: Node) -> None:
     x, logits = node.inputs
@@ -438,4 +481,4 @@ def _gate_rows(p: _Lowering, node: Node) -> None:
     p.launch(GpuGateRows(), p.f32(node.output), p.f32(logits), _columns(x), _ld(x), _ld(logits), p.tokens(x))
 
 
-from llmc.codegen.gpu import lower_experts, lower_recurrent  # noqa: E402, F401  # with what is above
+from llmc.codegen.gpu import lower_encoder, lower_experts, lower_latent, lower_recurrent  # noqa: E402, F401  # with what is above

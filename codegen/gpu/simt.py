@@ -150,8 +150,23 @@ def rsqrt(value: Expr) -> Expr:
     return T.float32(1) / T.sqrt(value)
 
 
+def rounded(value: Expr) -> Expr:
+    """The nearest int8 of an f32 in -127 .. 127, ties to even: adding 1.5 * 2^23 leaves no room for a fraction."""
+    shifted = register(value + T.float32(12582912.0))  # in memory, so that nothing cancels the sum
+    return T.cast(shifted[0] - T.float32(12582912.0), "int8")
+
+
 def exp(value: Expr) -> Expr:
     return T.exp(value)
+
+
+def expm1(value: Expr) -> Expr:
+    """e^x - 1 for x <= 0, without losing what is small: its series up to x^6 above -0.25."""
+    x = let(value)
+    series = T.float32(1 / 720)
+    for factor in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0):
+        series = let(series * x + T.float32(factor))
+    return let(T.if_then_else(x > T.float32(-0.25), series * x, exp(x) - T.float32(1)))
 
 
 def softplus(value: Expr) -> Expr:

@@ -10,7 +10,7 @@ import pytest
 
 import llmc
 from llmc.codegen.gpu.build import missing
-from llmc.errors import DeviceError, ToolchainError, UnsupportedModelError
+from llmc.errors import DeviceError, ToolchainError
 from tests.e2e.reference import Compiled, Reference
 from tests.gpu.driver import FakeDriver
 from tests.gpu.models import DEMO, demo_specs, specs
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(missing("cuda") is not None, reason="CUDA's run-
 
 MODELS = [
     "llama", "qwen2", "gemma2", "gpt2", "stablelm", "exaone4", "q_Q4_K_M", "q_IQ3_S",
-    "mixtral", "gpt_oss", "mamba2", "lfm2", "qwen3_next", "falcon_h1",
+    "mixtral", "gpt_oss", "deepseek_v2", "mamba2", "lfm2", "qwen3_next", "falcon_h1",
 ]  # fmt: skip
 BOTH = "cpu:native cuda:sm_80"
 
@@ -38,6 +38,22 @@ def test_a_model_gives_the_recorded_logits(tmp_path: Path, reference: Reference,
     recorded, computed = next(iter(reference.pairs(out)))
     assert not driver.wrong, driver.wrong[0]
     assert np.abs(recorded - computed).max() <= reference.f32_max_abs
+
+
+@pytest.mark.parametrize("fixture", ["bert", "modernbert"])
+def test_an_encoder_gives_the_recorded_states(tmp_path: Path, reference: Reference, driver: FakeDriver) -> None:
+    pytest.importorskip("pyopencl")
+    out = tmp_path / "model.llmc"
+    llmc.compile(reference.model, out, targets=["cuda:sm_80"], activations="f32")
+    driver.reset(specs(reference.model), execute=True)
+    ids = reference.tokens(0)
+    with llmc.load(out) as model:
+        states = model.embed(ids, pooling="none")
+        with model.session(max_sequences=2) as session:
+            together = session.step({session.open(): part for part in (ids[:5], ids)})
+    assert not driver.wrong, driver.wrong[0]
+    assert np.abs(states - reference.data["embd_all_0"]).max() <= reference.f32_max_abs
+    assert np.abs(together[5:] - states).max() <= reference.f32_max_abs
 
 
 def test_several_sequences_and_chunks_agree_with_the_processor(demo: Path, demo_artifact: Path, driver: FakeDriver) -> None:
@@ -87,12 +103,6 @@ def test_a_launch_that_fails_is_reported_and_the_next_step_works(demo: Path, dem
             model.logits([1, 2])
         driver.reset(demo_specs())
         model.logits([1, 2])
-
-
-@pytest.mark.parametrize("fixture", ["bert"])
-def test_what_has_no_gpu_kernels_is_refused_by_name(tmp_path: Path, reference: Reference) -> None:
-    with pytest.raises(UnsupportedModelError, match="cannot be compiled for a GPU"):
-        llmc.compile(reference.model, tmp_path / "x.llmc", targets=["cuda:sm_80"])
 
 
 def test_old_architectures_are_refused(tmp_path: Path, demo: Path) -> None:

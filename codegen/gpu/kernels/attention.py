@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 WARPS = 4
 _ACCUMULATORS = 32  # registers of a lane for acc
+PARAMS = (
+    "const float *q, const uint8_t *kv, const int32_t *tables, const int32_t *sequence, const int32_t *positions, "
+    "const float *of_heads, float *o, float *states, int32_t kv_heads, int32_t ldq, int32_t ldo, int32_t table_stride, "
+    "int64_t page_bytes, float scale, float softcap, int32_t window, int32_t splits, int32_t n_tokens"
+)
+
+
+def _heads(of: int, fit: int) -> int:
+    """Query heads of a block: a divisor of those that share keys, at most eight and what fits."""
+    return max(n for n in range(1, max(1, min(8, fit)) + 1) if of % n == 0)
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,8 @@ class GpuAttention:
 
     q [T, ldq], o [T, ldo]; tables, sequence, positions, page_bytes as for GpuKvAppend. Each of the `splits` blocks in z takes an
     equal range of the pages that hold the token's positions; `split` says whether states are written. window: a token sees the
-    last `window` positions. softcap: scores become softcap * tanh(s / softcap). sinks: e^sinks[h] joins the denominator.
+    last `window` positions. softcap: scores become softcap * tanh(s / softcap). sinks: e^of_heads[h] joins the denominator.
+    slopes: a score is less by of_heads[h] for every position that the key lies back.
     """
 
     d: int
@@ -36,15 +47,22 @@ class GpuAttention:
     window: bool = False
     softcap: bool = False
     sinks: bool = False
+    slopes: bool = False
 
     def __post_init__(self) -> None:
         check(self.d, self.dtype)
+        if self.slopes and (self.sinks or self.softcap):
+            raise ValueError("attention with slopes beside sinks or caps")
+
+    @property
+    def values(self) -> int:
+        """Features of a value."""
+        return self.d
 
     @property
     def heads(self) -> int:
         """Query heads of one block: as many of a KV head's as accumulators fit."""
-        fits = max(1, _ACCUMULATORS // self.features)
-        return max(n for n in range(1, min(8, fits) + 1) if self.heads_per_kv % n == 0)
+        return _heads(self.heads_per_kv, _ACCUMULATORS // self.features)
 
     @property
     def features(self) -> int:
@@ -53,16 +71,13 @@ class GpuAttention:
 
     @property
     def symbol(self) -> str:
-        options = "_split" * self.split + "_window" * self.window + "_softcap" * self.softcap + "_sinks" * self.sinks
+        names = ("split", "window", "softcap", "sinks", "slopes")
+        options = "".join(f"_{name}" for name in names if getattr(self, name))
         return f"attention_d{self.d}_g{self.heads_per_kv}_{self.dtype}{options}"
 
     @property
     def params(self) -> tuple[Param, ...]:
-        return params(
-            "const float *q, const uint8_t *kv, const int32_t *tables, const int32_t *sequence, const int32_t *positions, "
-            "const float *sinks, float *o, float *states, int32_t kv_heads, int32_t ldq, int32_t ldo, int32_t table_stride, "
-            "int64_t page_bytes, float scale, float softcap, int32_t window, int32_t splits, int32_t n_tokens"
-        )
+        return params(PARAMS)
 
     @property
     def launch(self) -> Launch:
@@ -72,6 +87,55 @@ class GpuAttention:
         from llmc.codegen.gpu.kernels import attention_tir
 
         return attention_tir.attention(self, device)
+
+
+@dataclass(frozen=True)
+class GpuAttentionBoth:
+    """Attention of an encoder: a token sees all keys of its sequence, starts[s + 1] - starts[s] from position 0 on; if `local`,
+    those at most `reach` positions away. Otherwise as GpuAttention, of one block for a token."""
+
+    d: int
+    heads_per_kv: int
+    dtype: str
+    local: bool
+
+    split = window = softcap = sinks = slopes = False
+
+    def __post_init__(self) -> None:
+        check(self.d, self.dtype)
+
+    @property
+    def values(self) -> int:
+        return self.d
+
+    @property
+    def features(self) -> int:
+        return -(-self.d // 32)
+
+    @property
+    def heads(self) -> int:
+        return _heads(self.heads_per_kv, _ACCUMULATORS // self.features)
+
+    @property
+    def symbol(self) -> str:
+        return f"attention_both_d{self.d}_g{self.heads_per_kv}_{self.dtype}" + "_local" * self.local
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params(
+            "const float *q, const uint8_t *kv, const int32_t *tables, const int32_t *sequence, const int32_t *positions, "
+            "const int32_t *starts, float *o, int32_t kv_heads, int32_t ldq, int32_t ldo, int32_t table_stride, "
+            "int64_t page_bytes, float scale, int32_t reach, int32_t n_tokens"
+        )
+
+    @property
+    def launch(self) -> Launch:
+        return Launch((f"kv_heads * {self.heads_per_kv // self.heads}", "n_tokens", "1"), 32 * WARPS)
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen.gpu.kernels import attention_tir
+
+        return attention_tir.both(self, device)
 
 
 @dataclass(frozen=True)
@@ -88,7 +152,7 @@ class GpuAttentionMerge:
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "const float *states, const float *sinks, float *o, int32_t heads, int32_t ldo, int32_t splits, int32_t n_tokens"
+            "const float *states, const float *of_heads, float *o, int32_t heads, int32_t ldo, int32_t splits, int32_t n_tokens"
         )
 
     @property

@@ -6,32 +6,38 @@ from typing import TYPE_CHECKING
 from tvm.tirx.script import builder as T
 
 from llmc.codegen import tir
-from llmc.codegen.gpu.kernels.kv_append import page, read
+from llmc.codegen.gpu.kernels.kv_append import page, read, scales
 from llmc.codegen.gpu.simt import Thread, device_func, exp, opaque, register, registers, shared, tanh
 from llmc.codegen.kernels.kv_append import PAGE_TOKENS
 from llmc.codegen.tir import Expr, PrimFunc, f32, let, load, loop, store, when
 from llmc.gpu import Device
 
 if TYPE_CHECKING:
-    from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
+    from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionBoth, GpuAttentionMerge
+    from llmc.codegen.gpu.kernels.latent_attention import GpuLatentAttention
+
+    Spec = GpuAttention | GpuAttentionBoth | GpuLatentAttention
 
 LOWEST = -1e30  # stands for minus infinity, of which a difference would be NaN
 KEYS = PAGE_TOKENS // 32  # of a page, for a lane
 
 
 def attention(spec: "GpuAttention", device: Device) -> PrimFunc:
-    return device_func(spec, device, lambda p, t: _Block(spec, p, t).emit())
+    return device_func(spec, device, lambda p, t: Block(spec, p, t).emit())
 
 
-class _Block:
+def both(spec: "GpuAttentionBoth", device: Device) -> PrimFunc:
+    return device_func(spec, device, lambda p, t: _Both(spec, p, t).emit())
+
+
+class Block:
     """The kernel being written: registers and shared memory of a block of `spec.heads` query heads."""
 
-    def __init__(self, spec: "GpuAttention", p: SimpleNamespace, t: Thread) -> None:
+    def __init__(self, spec: "Spec", p: SimpleNamespace, t: Thread) -> None:
         self.spec, self.p, self.t = spec, p, t
         self.heads, self.features = spec.heads, spec.features
-        self.queries = shared(self.heads * spec.d, "float32")
         self.chances = shared(t.warps * self.heads * PAGE_TOKENS, "float32")
-        self.warp_states = shared(t.warps * self.heads * (spec.d + 2), "float32")
+        self.warp_states = shared(t.warps * self.heads * (spec.values + 2), "float32")
         self.largest = registers(self.heads, f32(LOWEST))
         self.total = registers(self.heads, f32(0.0))
         self.acc = registers(self.heads * self.features, f32(0.0))
@@ -43,10 +49,7 @@ class _Block:
         self.first_head = let(t.x * self.heads)
         self.position = let(load(p.positions, t.y))
         self.sequence = let(load(p.sequence, t.y))
-        t.strided(
-            self.heads * spec.d, lambda i: store(self.queries, i, load(p.q, t.y * p.ldq + self.first_head * spec.d + i) * p.scale)
-        )
-        t.sync()
+        self.load_queries(let(t.y * p.ldq + self.first_head * spec.d))
         first, count = self.pages()
         with loop(0, let((count + (t.warps - 1)) // t.warps)) as turn:  # the same for all warps: there are barriers inside
             number = let(turn * t.warps + t.warp)
@@ -54,6 +57,13 @@ class _Block:
         self.leave_state()
         t.sync()
         self.join()
+
+    def load_queries(self, start: Expr) -> None:
+        """Times the scale, into memory of the block."""
+        n = self.heads * self.spec.d
+        self.queries = shared(n, "float32")
+        self.t.strided(n, lambda i: store(self.queries, i, load(self.p.q, start + i) * self.p.scale))
+        self.t.sync()
 
     def pages(self) -> tuple[Expr, Expr]:
         """The first page of this block's range, and how many it has."""
@@ -71,15 +81,31 @@ class _Block:
         t, spec = self.t, self.spec
         at = let(tir.select(mine, number * PAGE_TOKENS, tir.i32(0)))
         self.cache, start = page(self.p.kv, self.p, self.sequence, at, spec.dtype)
-        keys = let(start + tir.i64(self.kv_head * (spec.d * PAGE_TOKENS)))
-        values = let(start + tir.i64((self.p.kv_heads + self.kv_head) * (spec.d * PAGE_TOKENS)))
+        keys, values = self.places(start)
+        self.find_scales(start)
         scores = self.scores(keys)
-        seen = [self.seen(at + t.lane * KEYS + i, mine) for i in range(KEYS)]
+        own = [let(at + t.lane * KEYS + i) for i in range(KEYS)]
+        seen = [self.seen(key, mine) for key in own]
         t.sync()  # the chances of the page before have been used
         for h in range(self.heads):
-            self.weigh(h, [scores[h * KEYS + i] for i in range(KEYS)], seen)
+            self.weigh(h, [scores[h * KEYS + i] for i in range(KEYS)], own, seen)
         t.sync()
         self.sum_values(values)
+
+    def places(self, start: Expr) -> tuple[Expr, Expr]:
+        """Where the keys and the values of the KV head lie in a page that begins at `start`."""
+        size = self.spec.d * PAGE_TOKENS
+        return let(start + tir.i64(self.kv_head * size)), let(start + tir.i64((self.p.kv_heads + self.kv_head) * size))
+
+    def find_scales(self, start: Expr) -> None:
+        """Of this lane's keys and values, where codes have them."""
+        self.key_scales, self.value_scales = [f32(1.0)] * KEYS, [f32(1.0)] * KEYS
+        if self.spec.dtype == "q8":
+            found, first = tir.view(self.p.kv, "float32"), scales(start, self.p.kv_heads, self.spec.d)
+            of_keys = let(first + tir.i64(self.kv_head * PAGE_TOKENS + self.t.lane * KEYS))
+            of_values = let(of_keys + tir.i64(self.p.kv_heads * PAGE_TOKENS))
+            self.key_scales = [let(load(found, of_keys + tir.i64(i))) for i in range(KEYS)]
+            self.value_scales = [let(load(found, of_values + tir.i64(i))) for i in range(KEYS)]
 
     def scores(self, keys: Expr) -> tir.View:
         """q . k of this lane's keys for every head, [heads][KEYS]."""
@@ -101,8 +127,14 @@ class _Block:
             condition = T.And(condition, key > self.position - self.p.window)
         return let(T.if_then_else(condition, f32(1.0), f32(0.0)))
 
-    def weigh(self, h: int, scores: list[Expr], seen: list[Expr]) -> None:
+    def weigh(self, h: int, scores: list[Expr], keys: list[Expr], seen: list[Expr]) -> None:
         """Scores to chances e^(s - m) in shared memory; sums and the accumulators of the head are brought to the new m."""
+        if self.spec.dtype == "q8":
+            scores = [let(s * scale) for s, scale in zip(scores, self.key_scales, strict=True)]
+        if self.spec.slopes:
+            slope = let(load(self.p.of_heads, self.first_head + h))
+            back = [register(tir.convert(self.position - key, "float32")) for key in keys]  # TVM has no bounds for these floats
+            scores = [let(s - slope * distance[0]) for s, distance in zip(scores, back, strict=True)]
         if self.spec.softcap:
             scores = [let(self.p.softcap * tanh(s / self.p.softcap)) for s in scores]
         scores = [let(s * ok + f32(LOWEST) * (f32(1.0) - ok)) for s, ok in zip(scores, seen, strict=True)]
@@ -118,7 +150,8 @@ class _Block:
         for j in range(self.features):
             store(self.acc, h * self.features + j, self.acc[h * self.features + j] * shrink)
         for i, chance in enumerate(chances):
-            store(self.chances, (self.t.warp * self.heads + h) * PAGE_TOKENS + self.t.lane * KEYS + i, chance)
+            weighed = chance * self.value_scales[i] if self.spec.dtype == "q8" else chance
+            store(self.chances, (self.t.warp * self.heads + h) * PAGE_TOKENS + self.t.lane * KEYS + i, weighed)
 
     def sum_values(self, values: Expr) -> None:
         with loop(0, PAGE_TOKENS) as key:
@@ -132,8 +165,8 @@ class _Block:
 
     def value(self, row: Expr, feature: Expr, j: int) -> Expr:
         loaded = self.read(row + tir.i64(feature))
-        whole = 32 * (j + 1) <= self.spec.d
-        return loaded if whole else tir.either_way(feature < self.spec.d, loaded, f32(0.0))
+        whole = 32 * (j + 1) <= self.spec.values
+        return loaded if whole else tir.either_way(feature < self.spec.values, loaded, f32(0.0))
 
     def read(self, at: Expr) -> Expr:
         return read(self.t.device, load(self.cache, at), self.spec.dtype)
@@ -142,13 +175,13 @@ class _Block:
         """m, z and acc of each head of this warp into shared memory."""
         spec, t = self.spec, self.t
         for h in range(self.heads):
-            row = let((t.warp * self.heads + h) * (spec.d + 2))
+            row = let((t.warp * self.heads + h) * (spec.values + 2))
             with when(t.lane == 0):
                 store(self.warp_states, row, self.largest[h])
                 store(self.warp_states, row + 1, self.total[h])
             for j in range(self.features):
                 feature = let(t.lane + 32 * j)
-                with when(feature < spec.d):
+                with when(feature < spec.values):
                     store(self.warp_states, row + 2 + feature, self.acc[h * self.features + j])
 
     def join(self) -> None:
@@ -158,15 +191,15 @@ class _Block:
 
     def join_head(self, h: int, head: Expr) -> None:
         spec, p, t = self.spec, self.p, self.t
-        rows = [(w * self.heads + h) * (spec.d + 2) for w in range(t.warps)]
+        rows = [(w * self.heads + h) * (spec.values + 2) for w in range(t.warps)]
         m, factors, z = _merged([let(self.warp_states[row]) for row in rows], [let(self.warp_states[row + 1]) for row in rows])
         if spec.split:
-            state = let(tir.i64((t.y * (p.kv_heads * spec.heads_per_kv) + head) * p.splits + t.z) * tir.i64(spec.d + 2))
+            state = let(tir.i64((t.y * (p.kv_heads * spec.heads_per_kv) + head) * p.splits + t.z) * tir.i64(spec.values + 2))
             with when(t.index == 0):
                 store(p.states, state, m)
                 store(p.states, state + tir.i64(1), z)
         elif spec.sinks:
-            z = let(z + exp(load(p.sinks, head) - m))
+            z = let(z + exp(load(p.of_heads, head) - m))
 
         def write(i: Expr) -> None:
             values = [self.warp_states[row + 2 + i] * f for row, f in zip(rows, factors, strict=True)]
@@ -174,9 +207,29 @@ class _Block:
             if spec.split:
                 store(p.states, state + tir.i64(2) + tir.i64(i), total)
             else:
-                store(p.o, t.y * p.ldo + head * spec.d + i, total / z)
+                store(p.o, t.y * p.ldo + head * spec.values + i, total / z)
 
-        t.strided(spec.d, write)
+        t.strided(spec.values, write)
+
+
+class _Both(Block):
+    """Of an encoder: keys on both sides of the token."""
+
+    def pages(self) -> tuple[Expr, Expr]:
+        p = self.p
+        self.keys = let(load(p.starts, self.sequence + 1) - load(p.starts, self.sequence))
+        if not self.spec.local:
+            return tir.i32(0), opaque((self.keys + (PAGE_TOKENS - 1)) // PAGE_TOKENS)
+        first = opaque(tir.maximum(self.position - p.reach, tir.i32(0)) // PAGE_TOKENS)
+        last = opaque(tir.minimum(self.position + p.reach, self.keys - 1) // PAGE_TOKENS)
+        return first, opaque(last + 1 - first)
+
+    def seen(self, key: Expr, mine: Expr) -> Expr:
+        condition = T.And(mine, key < self.keys)
+        if self.spec.local:
+            reach = self.p.reach
+            condition = T.And(condition, T.And(key - self.position <= reach, self.position - key <= reach))
+        return let(T.if_then_else(condition, f32(1.0), f32(0.0)))
 
 
 def _merged(largest: list[Expr], totals: list[Expr]) -> tuple[Expr, list[Expr], Expr]:
@@ -203,7 +256,7 @@ def merge(spec: "GpuAttentionMerge", device: Device) -> PrimFunc:
             at = let(row(split))
             store(z, 0, z[0] + load(p.states, at + tir.i64(1)) * exp(load(p.states, at) - m[0]))
         if spec.sinks:
-            store(z, 0, z[0] + exp(load(p.sinks, t.x) - m[0]))
+            store(z, 0, z[0] + exp(load(p.of_heads, t.x) - m[0]))
 
         def write(i: Expr) -> None:
             total = register(f32(0.0))

@@ -112,6 +112,93 @@ class GpuSoftcap:
 
 
 @dataclass(frozen=True)
+class GpuXielu:
+    """y = p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below; parameters: p, n, b, eps.  arXiv:2411.13010."""
+
+    @property
+    def symbol(self) -> str:
+        return "xielu"
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params("const float *x, const float *parameters, float *y, int32_t n, int32_t ldx, int32_t ldy, int32_t n_tokens")
+
+    @property
+    def launch(self) -> Launch:
+        return _ROWS
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen import tir
+        from llmc.codegen.gpu import simt
+
+        def at(p: SimpleNamespace, t: "Thread", i: "Expr") -> None:
+            x = tir.let(tir.load(p.x, t.y * p.ldx + i))
+            square, slope, line, eps = (tir.load(p.parameters, n) for n in range(4))
+            below = slope * (simt.expm1(tir.minimum(tir.minimum(x, eps), tir.f32(0.0))) - x)
+            curve = tir.let(tir.either_way(x < tir.f32(0.0), below, square * x * x))
+            tir.store(p.y, t.y * p.ldy + i, curve + line * x)
+
+        return _each(self, device, at)
+
+
+@dataclass(frozen=True)
+class GpuClamp:
+    """x = min(max(x, -limit), limit), in place."""
+
+    @property
+    def symbol(self) -> str:
+        return "clamp_rows"
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params("float *x, int32_t n, int32_t ldx, float limit, int32_t n_tokens")
+
+    @property
+    def launch(self) -> Launch:
+        return _ROWS
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen import tir
+
+        def at(p: SimpleNamespace, t: "Thread", i: "Expr") -> None:
+            here = tir.let(t.y * p.ldx + i)
+            tir.store(p.x, here, tir.minimum(tir.maximum(tir.load(p.x, here), tir.f32(0.0) - p.limit), p.limit))
+
+        return _each(self, device, at)
+
+
+@dataclass(frozen=True)
+class GpuScalePositions:
+    """x[t] = x[t] * factors[positions[t] / length], or the last of the `count` factors; in place."""
+
+    @property
+    def symbol(self) -> str:
+        return "scale_positions"
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return params(
+            "float *x, const int32_t *positions, const float *factors, int32_t count, int32_t length, int32_t n, int32_t ldx, "
+            "int32_t n_tokens"
+        )
+
+    @property
+    def launch(self) -> Launch:
+        return _ROWS
+
+    def generate(self, device: "Device") -> "PrimFunc":
+        from llmc.codegen import tir
+        from llmc.codegen.gpu import simt
+
+        def at(p: SimpleNamespace, t: "Thread", i: "Expr") -> None:
+            here = tir.let(t.y * p.ldx + i)
+            which = simt.opaque(tir.minimum(tir.load(p.positions, t.y) // p.length, p.count - 1))
+            tir.store(p.x, here, tir.load(p.x, here) * tir.load(p.factors, which))
+
+        return _each(self, device, at)
+
+
+@dataclass(frozen=True)
 class GpuTakeRows:
     """y[i] = x[rows[i]], n columns, for n_tokens rows; without `indexed` y[i] = x[i]."""
 

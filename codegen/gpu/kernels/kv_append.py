@@ -1,5 +1,6 @@
 """Keys and values of new tokens into the paged KV cache; keys may be rotated on their way (codegen/kernels/kv_append.py)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from llmc.codegen.gpu.simt import Thread
     from llmc.codegen.tir import Expr, PrimFunc, View
     from llmc.gpu import Device
+
+    Put = Callable[[Expr, Expr], None]
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,46 @@ class GpuKvAppend:
             values = tir.let(start + tir.i64((p.heads + t.x) * (d * PAGE_TOKENS)) + tir.i64(slot * d))
             k, v = tir.let(t.y * p.ldk + t.x * d), tir.let(t.y * p.ldv + t.x * d)
 
-            def put(feature: "Expr", value: "Expr") -> None:
-                tir.store(cache, keys + tir.i64(feature * PAGE_TOKENS), stored(device, value, self.dtype))
+            def key(put: "Put") -> None:
+                """put(feature, value) for every feature of the key that is this thread's."""
 
-            def turn(pair: "Expr") -> None:
-                a, b = gpu_rope.turned(p.k, p.table, k, t.y * self.rot, pair, half, self.style)
-                first, second = gpu_rope.pair_at(pair, half, self.style)
-                put(first, a)
-                put(second, b)
+                def turn(pair: "Expr") -> None:
+                    a, b = gpu_rope.turned(p.k, p.table, k, t.y * self.rot, pair, half, self.style)
+                    first, second = gpu_rope.pair_at(pair, half, self.style)
+                    put(first, a)
+                    put(second, b)
 
-            if half:
-                t.strided(half, turn)
-            if d > self.rot:
-                t.strided(d - self.rot, lambda i: put(i + self.rot, tir.load(p.k, k + i + self.rot)))
-            t.strided(d, lambda i: tir.store(cache, values + tir.i64(i), stored(device, tir.load(p.v, v + i), self.dtype)))
+                if half:
+                    t.strided(half, turn)
+                if d > self.rot:
+                    t.strided(d - self.rot, lambda i: put(i + self.rot, tir.load(p.k, k + i + self.rot)))
+
+            def value(put: "Put") -> None:
+                t.strided(d, lambda i: put(i, tir.load(p.v, v + i)))
+
+            def kept(vector: "Callable[[Put], None]", first: "Expr", step: int, scale_at: "Expr | None") -> None:
+                """Writes a vector, feature i to first + i * step; "q8" in codes, with their scale."""
+                if scale_at is None:
+                    vector(lambda i, x: tir.store(cache, first + tir.i64(i * step), stored(device, x, self.dtype)))
+                    return
+                largest = simt.register(tir.f32(0.0))
+
+                def look(_: "Expr", x: "Expr") -> None:
+                    x = tir.let(x)
+                    tir.store(largest, 0, tir.maximum(largest[0], tir.maximum(x, tir.f32(0.0) - x)))
+
+                vector(look)
+                top = t.max_lanes(largest[0])
+                inverse = tir.let(tir.minimum(tir.f32(127.0) / tir.maximum(top, tir.f32(1e-38)), tir.f32(3.4e38)))
+                vector(lambda i, x: tir.store(cache, first + tir.i64(i * step), simt.rounded(x * inverse)))
+                with tir.when(t.index == 0):
+                    tir.store(tir.view(p.kv, "float32"), scale_at, top / tir.f32(127.0))
+
+            at = scales(start, p.heads, d) if self.dtype == "q8" else None
+            k_scale = None if at is None else at + tir.i64(t.x * PAGE_TOKENS + slot)
+            v_scale = None if at is None else at + tir.i64((p.heads + t.x) * PAGE_TOKENS + slot)
+            kept(key, keys, PAGE_TOKENS, k_scale)
+            kept(value, values, 1, v_scale)
 
         return simt.device_func(self, device, body)
 
@@ -83,10 +112,17 @@ def page(kv: "View", p: SimpleNamespace, sequence: "Expr", position: "Expr", dty
     """The cache as elements of its stored type, and the element at which the page of a position starts."""
     from llmc.codegen import tir
 
-    size = {"f16": 2, "f32": 4}[dtype]
+    size, element = {"f16": (2, "uint16"), "f32": (4, "float32"), "q8": (1, "int8")}[dtype]
     number = tir.load(p.tables, sequence * p.table_stride + position // PAGE_TOKENS)
     start = tir.let(tir.i64(number) * (p.page_bytes // tir.i64(size)))
-    return tir.view(kv, {"f16": "uint16", "f32": "float32"}[dtype]), start
+    return tir.view(kv, element), start
+
+
+def scales(start: "Expr", heads: "Expr", d: int) -> "Expr":
+    """Where the scales of a "q8" page's keys begin, [heads][64], and after them those of its values: an index of f32."""
+    from llmc.codegen import tir
+
+    return tir.let((start + tir.i64(heads) * tir.i64(2 * d * PAGE_TOKENS)) // tir.i64(4))
 
 
 def stored(device: "Device", value: "Expr", dtype: str) -> "Expr":
@@ -98,8 +134,10 @@ def stored(device: "Device", value: "Expr", dtype: str) -> "Expr":
 
 
 def read(device: "Device", cached: "Expr", dtype: str) -> "Expr":
-    """An element of the cache as f32."""
+    """An element of the cache as f32; of "q8" its code."""
     from llmc.codegen import tir
     from llmc.codegen.gpu import simt
 
+    if dtype == "q8":
+        return tir.convert(cached, "float32")
     return tir.f16_to_f32(simt.lane(device), cached) if dtype == "f16" else cached

@@ -56,13 +56,21 @@ class GpuNorm:
 
 @dataclass(frozen=True)
 class GpuHeadNorm:
-    """x[t, h*d .. h*d + d) = RMS norm of itself times w[0 .. d), in place, for every head. A warp a head."""
+    """x[t, h*d .. h*d + d) = the norm of itself times w, in place, for every head. A warp a head.
+
+    norm "rms": by w[0 .. d), the same for all heads; "layer": by w[h*e .. h*e + d), where e is d padded to 16, without bias.
+    """
 
     d: int
+    norm: str = "rms"
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS[1:]:
+            raise ValueError(f"norm {self.norm!r} of heads; there are {NORMS[1:]}")
 
     @property
     def symbol(self) -> str:
-        return f"head_norm_d{self.d}"
+        return f"head_norm_d{self.d}" + "_layer" * (self.norm == "layer")
 
     @property
     def params(self) -> tuple[Param, ...]:

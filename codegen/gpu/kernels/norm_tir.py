@@ -49,11 +49,23 @@ def _sum(p: SimpleNamespace, t: Thread, row: Expr, of: Callable[[Expr], Expr]) -
 
 
 def head_norm(spec: "GpuHeadNorm", device: Device) -> PrimFunc:
+    layer, d = spec.norm == "layer", spec.d
+
     def body(p: SimpleNamespace, t: Thread) -> None:
-        start = let(t.y * p.ldx + t.x * spec.d)
-        total = register(tir.f32(0.0))
-        t.strided(spec.d, lambda i: store(total, 0, total[0] + load(p.x, start + i) * load(p.x, start + i)))
-        factor = let(rsqrt(t.sum_lanes(total[0]) / tir.f32(spec.d) + p.eps))
-        t.strided(spec.d, lambda i: store(p.x, start + i, load(p.x, start + i) * factor * load(p.w, i)))
+        start = let(t.y * p.ldx + t.x * d)
+        first = let(t.x * (-(-d // 16) * 16)) if layer else tir.i32(0)
+
+        def mean(of: Callable[[Expr], Expr]) -> Expr:
+            total = register(tir.f32(0.0))
+            t.strided(d, lambda i: store(total, 0, total[0] + of(let(load(p.x, start + i)))))
+            return let(t.sum_lanes(total[0]) / tir.f32(d))
+
+        middle = mean(lambda x: x) if layer else None
+
+        def centred(x: Expr) -> Expr:
+            return x if middle is None else x - middle
+
+        factor = let(rsqrt(mean(lambda x: centred(x) * centred(x)) + p.eps))
+        t.strided(d, lambda i: store(p.x, start + i, centred(load(p.x, start + i)) * factor * load(p.w, first + i)))
 
     return device_func(spec, device, body)

@@ -41,11 +41,14 @@ def test_a_residual_sum_needs_no_norm() -> None:
     assert np.allclose(found["x"], x + 2 * o, atol=1e-6)
 
 
-@pytest.mark.parametrize("d", [64, 80])
-def test_norms_of_heads(d: int) -> None:
-    x, w = rows(LD), np.random.default_rng(4).normal(size=d).astype(np.float32)
-    found = opencl.run(GpuHeadNorm(d), x=x, w=w, heads=LD // d, ldx=LD, eps=1e-6, n_tokens=TOKENS)["x"]
-    expected = reference(x.reshape(TOKENS, -1, d), w, 1e-6).reshape(TOKENS, -1)
+@pytest.mark.parametrize(("d", "kind"), [(64, "rms"), (80, "rms"), (40, "layer")])
+def test_norms_of_heads(d: int, kind: str) -> None:
+    heads, padded = LD // d, d if kind == "rms" else 48
+    x, w = rows(LD), np.random.default_rng(4).normal(size=(heads, padded)).astype(np.float32)
+    found = opencl.run(GpuHeadNorm(d, kind), x=x, w=w, heads=heads, ldx=LD, eps=1e-6, n_tokens=TOKENS)["x"]
+    split = x.reshape(TOKENS, -1, d)
+    expected = reference(split, w[0], 1e-6) if kind == "rms" else reference_layer(split, w[:, :d], 0 * w[:, :d], 1e-6)
+    expected = expected.reshape(TOKENS, -1)
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
@@ -56,6 +59,25 @@ def test_activation_functions(function: str) -> None:
     found = opencl.run(spec, gate=gate, up=up, y=np.zeros_like(gate), n=300, ldg=LD, ldu=LD, ldy=LD, n_tokens=TOKENS)["y"]
     expected = activation.reference(function, gate[:, :300], up[:, :300])
     assert np.abs(found[:, :300] - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_xielu() -> None:
+    x, parameters = rows(300), np.array([0.8, 0.7, 0.5, -1e-6], np.float32)
+    given = {"x": x, "parameters": parameters, "y": np.zeros_like(x)}
+    found = opencl.run(elementwise.GpuXielu(), **given, n=300, ldx=LD, ldy=LD, n_tokens=TOKENS)["y"]
+    expected = activation.reference("xielu", x[:, :300], parameters)
+    assert np.abs(found[:, :300] - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_limits_and_factors_by_position() -> None:
+    x, positions = rows(300), np.array([3, 8, 900], np.int32)
+    clamped = opencl.run(elementwise.GpuClamp(), x=x, n=300, ldx=LD, limit=1.5, n_tokens=TOKENS)["x"]
+    assert np.array_equal(clamped[:, :300], np.clip(x[:, :300], -1.5, 1.5))
+    scaled = opencl.run(
+        elementwise.GpuScalePositions(), x=x, positions=positions, factors=np.array([1, 2, 3], np.float32), count=3, length=4,
+        n=300, ldx=LD, n_tokens=TOKENS,
+    )["x"]  # fmt: skip
+    assert np.array_equal(scaled[:, :300], x[:, :300] * np.array([[1], [3], [3]], np.float32))
 
 
 def test_softcap() -> None:
