@@ -99,10 +99,15 @@ class GpuAttentionBoth:
     dtype: str
     local: bool
 
-    split = window = softcap = sinks = slopes = False
+    split = softcap = sinks = slopes = False
 
     def __post_init__(self) -> None:
         check(self.d, self.dtype)
+
+    @property
+    def window(self) -> bool:
+        """As GpuAttention calls it."""
+        return self.local
 
     @property
     def values(self) -> int:

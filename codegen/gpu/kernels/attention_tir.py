@@ -218,7 +218,7 @@ class _Both(Block):
     def pages(self) -> tuple[Expr, Expr]:
         p = self.p
         self.keys = let(load(p.starts, self.sequence + 1) - load(p.starts, self.sequence))
-        if not self.spec.local:
+        if not self.spec.window:
             return tir.i32(0), opaque((self.keys + (PAGE_TOKENS - 1)) // PAGE_TOKENS)
         first = opaque(tir.maximum(self.position - p.reach, tir.i32(0)) // PAGE_TOKENS)
         last = opaque(tir.minimum(self.position + p.reach, self.keys - 1) // PAGE_TOKENS)
@@ -226,7 +226,7 @@ class _Both(Block):
 
     def seen(self, key: Expr, mine: Expr) -> Expr:
         condition = T.And(mine, key < self.keys)
-        if self.spec.local:
+        if self.spec.window:
             reach = self.p.reach
             condition = T.And(condition, T.And(key - self.position <= reach, self.position - key <= reach))
         return let(T.if_then_else(condition, f32(1.0), f32(0.0)))
