@@ -179,9 +179,9 @@ def store(memory: View, at: Expr, value: Expr) -> None:
 CACHE_LINE = 64  # bytes
 
 
-def prefetch(memory: View, at: Expr, *, write: bool = False) -> None:
-    """Asks for the cache line of element `at` in the second-level cache, or for writing in the first."""
-    kind = (T.int32(1), T.int32(3)) if write else (T.int32(0), T.int32(2))
+def prefetch(memory: View, at: Expr, *, level: int = 2, write: bool = False) -> None:
+    """Asks for the cache line of element `at` in the cache of `level`, or for writing in the first."""
+    kind = (T.int32(1), T.int32(3)) if write else (T.int32(0), T.int32(4 - level))
     T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(memory[at]), *kind, T.int32(1)))
 
 

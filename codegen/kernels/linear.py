@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 WIDTHS = (1, 2, 4, 8, 16)
 
-# Decoding reads all weights from memory, and the processor's own prefetch stops at each 4 KiB. Synthetic 1B Q4_K_M, tokens per
-# second with 1 and 2 threads on Sapphire Rapids: nothing 10.9 19.9, 1 KiB ahead 12.9 23.4, 2 KiB 14.5 26.5, 4 KiB 15.5 27.4,
-# 8 KiB 15.4 26, 32 KiB 15.0 20.
-PREFETCH_BYTES = 6144
-PREFETCH_TOKENS = 8  # token tiles of more are bound by arithmetic
-
 _RANGES = "int32_t tile_lo, int32_t tile_hi, int32_t mt_lo, int32_t mt_hi"
 _Q8 = params(
     "const uint8_t *w, const int8_t *qa, const float *da, const int32_t *sa, const float *bias, float *y, "

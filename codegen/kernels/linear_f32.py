@@ -7,7 +7,8 @@ is one chain of operations whatever the tile. Block formats decode a dot vector 
 from types import SimpleNamespace
 
 from llmc.codegen import tir
-from llmc.codegen.kernels.linear import PREFETCH_BYTES, PREFETCH_TOKENS, Linear
+from llmc.codegen.kernels import streaming
+from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.kernels.unpack import Rows, decode, levels_of
 from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, i64, let, load, loop, splat, store
@@ -82,8 +83,9 @@ class _Dense(_F32):
     def columns(self, tile: Expr) -> None:
         start = let(i64(tile) * i64(self.p.k) * i64(ROWS))
         with loop(0, self.p.k) as k:
-            if self.width <= PREFETCH_TOKENS:
-                tir.prefetch(self.w, start + i64(k) * i64(ROWS) + i64(PREFETCH_BYTES // self.size))
+            if self.width <= streaming.TOKENS:
+                for stage in streaming.STAGES:
+                    tir.prefetch(self.w, start + i64(k) * i64(ROWS) + i64(stage.nbytes // self.size), level=stage.level)
             for v in range(self.vectors):
                 stored = load(self.w, start + i64(k) * i64(ROWS) + i64(v * self.lanes), self.lanes)
                 self.add(v, let(tir.dense_to_f32(self.isa, self.name, stored)), k)

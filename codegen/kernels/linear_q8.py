@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from llmc.codegen import tir
-from llmc.codegen.kernels.linear import PREFETCH_BYTES, PREFETCH_TOKENS, Linear
+from llmc.codegen.kernels import streaming
+from llmc.codegen.kernels.linear import Linear
 from llmc.codegen.kernels.unpack import Rows, dot_operands, operand
 from llmc.codegen.kernels.unpack_grid import constants
 from llmc.codegen.tir import Expr, View, i64, let, load, loop, maybe_loop, optional, splat, store
@@ -77,6 +78,7 @@ class _Q8:
         self.words = tir.view(p.qa, "int32")  # four activations each
         self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
         self.minsum = tir.local(self.vectors * self.tokens * self.lanes, "float32") if spec.format.min else None
+        self.stream: streaming.Stream | None = None
         self.starts = tir.local(_UNITS * self.halves * self.tokens, "int32")
         self.sums = tir.local(_UNITS * self.halves * self.tokens, "float32")
 
@@ -180,13 +182,13 @@ class _Q8:
                     self.group(v, group, activations, range(first, min(first + _TOGETHER, self.tokens)))
 
     def prefetch(self, rows: Rows, unit: Expr) -> None:
-        """Asks for a unit's share of bytes, some way ahead: what lies there is this matrix, row tile after row tile."""
-        if self.width > PREFETCH_TOKENS:
+        """Begins to ask for a unit's share of bytes, some way ahead: what lies there is this matrix, row tile after row tile.
+        `dot` goes on with it."""
+        if self.width > streaming.TOKENS:
             return
         share = -(-self.layout.nbytes // self.layout.units)
-        ahead = let(rows.start + i64(unit) * i64(share) + i64(PREFETCH_BYTES))
-        for at in range(0, share, tir.CACHE_LINE):
-            tir.prefetch(self.p.w, ahead + i64(at))
+        dots = self.vectors * self.tokens * (DOTS if self.isa.dot == "vnni" else self.halves)
+        self.stream = streaming.Stream(self.p.w, rows.start + i64(unit) * i64(share), share, dots)
 
     def group(self, v: int, group: _Group, activations: Expr, tokens: range) -> None:
         """Adds a group of columns for vector `v` of rows and some tokens."""
@@ -218,8 +220,12 @@ class _Q8:
 
     def dot(self, total: Expr, weights: list[Expr], values: list[Expr]) -> Expr:
         if self.operand.signed:
-            return tir.dot_s8s8(self.isa, total, weights, values)
-        return tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
+            total = tir.dot_s8s8(self.isa, total, weights, values)
+        else:
+            total = tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
+        if self.stream:
+            self.stream.step()
+        return total
 
     def add(self, sums: View, v: int, t: int, a: Expr, b: Expr) -> None:
         at = (v * self.tokens + t) * self.lanes
