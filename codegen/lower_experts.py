@@ -56,3 +56,26 @@ def _experts(p: Lowering, node: Node) -> None:
     }  # fmt: skip
     p.call("llmc_op_experts", p.fields("llmc_experts", fields))
     p.barrier()
+
+
+@rule("ungated_experts")
+def _ungated_experts(p: Lowering, node: Node) -> None:
+    """The same struct, with `up` in the place of the gate and nothing in that of the other half."""
+    x, ids, weights, up, down = node.inputs
+    outer, inner = node.attrs.get("forms", ("f32", "f32"))
+    (table, rows, up_at, activated), types = node.attrs["scratch"], scratch_types(node, p.graph.bounds)
+    count, intermediate, hidden = map(int, up.type.shape)
+    fields = {
+        "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
+        "gate_w": p.expert_matrix(up, None, outer), "down_w": p.expert_matrix(down, None, inner),
+        "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
+        "activation": p.kernel(Activation(node.attrs["function"], False, f32=inner == "f32", q8=inner == "q8")),
+        "sum": p.kernel(ExpertSum()), "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
+        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8", "gate": f"F({up_at})",
+        "gated": f"F({activated})" if inner == "f32" else "NULL",
+        "gated_q8": p.q8_at(activated, types[3]) if inner == "q8" else "NO_Q8",
+        "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": pad(hidden),
+        "intermediate": intermediate, "ld_intermediate": pad(intermediate), "ld_slots": pad(columns(ids)),
+    }  # fmt: skip
+    p.call("llmc_op_experts", p.fields("llmc_experts", fields))
+    p.barrier()

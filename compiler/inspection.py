@@ -111,6 +111,7 @@ def _sizes(tensors: list[dict[str, Any]]) -> dict[str, Any]:
 def _memory(config: dict[str, Any], weights: int, context: int | None) -> dict[str, int]:
     """The estimate from a checkpoint's hyper-parameters."""
     layers, tokens = config["layers"] - sum(config["recurrent"]), context or config["context"]
+    layers = config["parts"].count("attention") if config["parts"] else layers
     local = sum(config["local_layers"] or ()) if config["window"] else 0
     of_layer = 2 * config["kv_heads"] * config["head_dim"] * KV_BYTES
     window = local * of_layer * min(tokens, config["window"])

@@ -23,6 +23,7 @@ from llmc.frontend.rope_config import huggingface_rope
 
 LONG_FACTORS = "rope_factors_long.weight"
 MAX_PREDICTING = 16
+PARTS: Final = ("recurrent", "attention", "feed_forward", "experts")
 MAX_DIM = 1 << 24  # no published model is within a factor of 64 of it; larger numbers come from broken files
 
 NAMES: Final[Mapping[str, tuple[str, str | tuple[str, ...]]]] = {
@@ -124,6 +125,7 @@ class Config:
     own_caches: int = 0  # layers with keys and values of their own; those behind attend to the last of their kind among them
     altup: Altup | None = None
     sparsity: tuple[float | None, ...] = ()  # how many deviations above the mean a layer's features must lie; None: any
+    parts: tuple[str, ...] = ()  # of layers that have one each, PARTS; empty: a layer has what mixes tokens and what follows
     shapes: tuple[LayerShape, ...] = ()  # of the layers, one by one; empty: they are alike
 
     def of_layer(self, layer: int) -> Config:
@@ -305,9 +307,9 @@ def _layers(keys: Keys) -> int:
 
 
 def _intermediate(keys: Keys, layers: int) -> int:
-    """Features of a feed-forward block; 0 where every layer has experts and the file leaves it out."""
+    """Features of a feed-forward block; 0 where every layer has experts and the file leaves it out. Some layers may have none."""
     own = keys.gguf and keys.has("experts") and keys.has("expert_feed_forward_length")
-    return keys.of_layers("intermediate", layers, default=0 if own else REQUIRED)
+    return keys.of_layers("intermediate", layers, default=0 if own else REQUIRED, some=True)
 
 
 def _head_dim(keys: Keys, hidden: int, heads: int) -> int:

@@ -77,6 +77,7 @@ class Experts:
     layers     for each layer whether it has experts; the others have a feed-forward block
     shared     features of the network that every token passes through beside its experts; 0: there is none
     groups     None: an expert is chosen from all
+    latent     features that experts work on, in the place of the model's; 0: these
     """
 
     count: int
@@ -89,6 +90,7 @@ class Experts:
     shared: int = field(default=0, kw_only=True)
     groups: Groups | None = field(default=None, kw_only=True)
     jitter: float = field(default=0.0, kw_only=True)
+    latent: int = field(default=0, kw_only=True)
 
 
 def read_experts(keys: Keys, layers: int, dialect: Dialect) -> Experts | None:

@@ -283,7 +283,7 @@ def experts(
     c, e = s.config, s.config.experts
     if e is None:
         raise MalformedFileError(f"{Keys(w.checkpoint).name('experts')} is missing or 0")
-    ids, weights = _route(s, linear(s, x, w, "ffn.router", e.count, c.hidden), w, e, normalize, gate)
+    ids, weights = route(s, linear(s, x, w, "ffn.router", e.count, c.hidden), w, e, normalize, gate)
     sizes = {"gate": (e.intermediate, c.hidden), "up": (e.intermediate, c.hidden), "down": (c.hidden, e.intermediate)}
     matrices = [w.stack(f"ffn.{name}_experts", e.count, *size) for name, size in sizes.items()]
     biased = any(w.has(f"ffn.{name}_experts.bias") for name in sizes)
@@ -292,8 +292,8 @@ def experts(
     return s.emit("experts", x, ids, weights, *matrices, *biases, **how)
 
 
-def _route(s: Step, logits: Value, w: Weights, e: Experts, normalize: bool, gate: str) -> tuple[Value, ...]:
-    """logits [T, E] -> ids [T, k] and weights [T, k] of the experts used."""
+def route(s: Step, logits: Value, w: Weights, e: Experts, normalize: bool, gate: str) -> tuple[Value, ...]:
+    """logits [T, E] -> ids [T, k] and weights [T, k] of the experts used; gate, normalize as of `experts`."""
     bias = w.optional_vector("ffn.choice_bias", e.count)
     groups = {"groups": (e.groups.count, e.groups.used, e.groups.best)} if e.groups else {}
     jitter = {"jitter": e.jitter} if e.jitter else {}

@@ -10,6 +10,7 @@ LAYOUTS = {
     "embedding": ("", "tile16"),
     "linear": ("", "tile16", "vector"),
     "experts": ("", "", "", "tile16", "tile16", "tile16", "vector", "vector", "vector"),
+    "ungated_experts": ("", "", "", "tile16", "tile16"),
     "router": ("", "vector"),
     "head_linear": ("", "tile16"),
     "attention": ("", "", "", "vector"),

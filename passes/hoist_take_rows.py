@@ -12,6 +12,7 @@ ROW_OPERANDS = {
     "gelu": (0,), "gelu_erf": (0,), "relu2": (0,), "xielu": (0,),
     "match_magnitude": (0, 1), "sparsify": (0,), "take_columns": (0,), "scale_columns": (0,), "gate_rows": (0, 1),
     "linear": (0,), "add_bias": (0,), "scale": (0,), "silu": (0,), "rms_norm": (0,), "router": (0,), "experts": (0, 1, 2),
+    "ungated_experts": (0, 1, 2),
 }  # fmt: skip
 """Ops that work on each row (token) alone, and which of their operands have a row per token."""
 

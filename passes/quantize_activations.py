@@ -35,6 +35,8 @@ def quantize_activations(graph: Graph) -> Graph:
         gate, up, down = (_is_integral(w) for w in node.inputs[3:6])
         if down or (gate and up):
             edit.swap(node, node.with_attrs(forms=("q8" if gate and up else "f32", "q8" if down else "f32")))
+    for node in graph.of_kind("ungated_experts"):
+        edit.swap(node, node.with_attrs(forms=tuple("q8" if _is_integral(w) else "f32" for w in node.inputs[3:5])))
     return edit.graph()
 
 

@@ -12,7 +12,7 @@ from llmc.passes.base import graph_pass
 
 HEAD_STEPS = ("softcap", "scale", "scale_columns", "add_bias")
 """What may stand between the last product and the logits."""
-MATRICES = {"linear": (1,), "embedding": (1,), "experts": (3, 4, 5)}
+MATRICES = {"linear": (1,), "embedding": (1,), "experts": (3, 4, 5), "ungated_experts": (3, 4)}
 """The operands of ops that may be stored in any format."""
 FEWEST_ROWS = 16  # of a matrix that is worth it: gates of a few rows stay
 

@@ -580,4 +580,4 @@ SEGMENTS = i32("T")
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""
 
-from llmc.ir import ops_latent, ops_recurrent, ops_streams  # noqa: E402, F401  # register their ops, with what is defined above
+from llmc.ir import ops_experts, ops_latent, ops_recurrent, ops_streams  # noqa: E402, F401  # with what is defined above

@@ -65,6 +65,9 @@ def scratch_types(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, ..
     """What a kernel needs besides its operands, while it runs: gate and up of a gated product, before they are combined."""
     if node.op == "experts":
         return _expert_scratch(node, bounds)
+    if node.op == "ungated_experts":
+        table, rows, _, activated, gated = _expert_scratch(node, bounds)
+        return table, rows, activated, gated
     if node.op == "router":
         return _router_scratch(node)
     return (f32(*node.outputs[0].type.shape),) * 2 if node.op in GATED else ()

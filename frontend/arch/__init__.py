@@ -101,11 +101,18 @@ class Architecture:
 
     def belongs(self, name: str, config: Config, layer: int) -> bool:
         """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other, and so do the tensors
-        of layers with a state and of others."""
+        of layers with a state and of others. A layer of one part has what belongs to that."""
+        if config.parts:
+            return self._part(name) in ("", config.parts[layer])
         if name in (self.attention if config.is_recurrent(layer) else self.recurrent):
             return False
         sparse = config.has_experts(layer)
         return sparse if name in self.experts else not (sparse and name.startswith(FEED_FORWARD))
+
+    def _part(self, name: str) -> str:
+        """The part of a layer that a tensor belongs to; "" for what every layer has."""
+        named = {"recurrent": self.recurrent, "attention": self.attention, "experts": self.experts}
+        return next((part for part, names in named.items() if name in names), "feed_forward" * name.startswith(FEED_FORWARD))
 
     def config(self, checkpoint: Checkpoint) -> Config:
         """The family's config. Raises MalformedFileError or UnsupportedModelError naming the key."""

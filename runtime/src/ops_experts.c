@@ -115,7 +115,7 @@ static void product(const llmc_expert_matrix *m, int32_t expert, const llmc_acti
   llmc_linear_tiles(&part, in, 1.0f, tiles);
 }
 
-/* silu(gate) * up for the columns of row tiles [lo, hi), by token tile: inside one, blocks of 32 columns lie one after the other. */
+/* silu(gate) * up, or the function of the gate alone, for the columns of row tiles [lo, hi), by token tile: inside one, blocks of 32 columns lie one after the other. */
 static void activate(const llmc_experts *e, int32_t first, int32_t count, llmc_range tiles) {
   int32_t column = 16 * tiles.lo, n = 16 * (tiles.hi - tiles.lo), ld = e->ld_intermediate;
   for (int32_t t = 0; t < count; t += WIDEST) {
@@ -124,7 +124,7 @@ static void activate(const llmc_experts *e, int32_t first, int32_t count, llmc_r
     llmc_q8 q = q8_row(e->gated_q8, first + t, e->intermediate);
     if (q.qa) q = (llmc_q8){q.qa + column * width, q.da + column / 32 * width, q.sa + column / 16 * width};
     float *y = e->gated ? e->gated + at : NULL;
-    e->activation(e->gate + at, e->up + at, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
+    e->activation(e->gate + at, e->up ? e->up + at : NULL, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
   }
 }
 
@@ -135,7 +135,7 @@ static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int3
   llmc_activations in = {.x = e->rows + (int64_t)first * e->ld_hidden, .ldx = e->ld_hidden, .k = e->hidden, .tokens = count};
   if (e->quantize) in.q8 = q8_row(e->rows_q8, first, e->hidden);
   product(&e->gate_w, expert, &in, e->gate + out, e->ld_intermediate, tiles);
-  product(&e->up_w, expert, &in, e->up + out, e->ld_intermediate, tiles);
+  if (e->up) product(&e->up_w, expert, &in, e->up + out, e->ld_intermediate, tiles);
   activate(e, first, count, tiles);
 }
 

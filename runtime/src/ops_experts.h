@@ -65,12 +65,12 @@ typedef struct llmc_experts {
   float *y; /* [tokens][ld_hidden] */
   llmc_expert_matrix gate_w, up_w, down_w;
   llmc_norm_fn *quantize; /* rows of x to q8; NULL: the first products read f32 */
-  llmc_activation_fn *activation; /* of gate and up, silu(gate) * up below */
+  llmc_activation_fn *activation; /* of gate and up, silu(gate) * up below; of the gate alone where up is NULL */
   llmc_expert_sum_fn *sum;
   int32_t *table; /* see llmc_expert_groups_at */
   float *rows; /* f32 rows of x, later of the result of each pair */
   llmc_q8 rows_q8; /* the q8 form of rows of x; may share memory with `rows` */
-  float *gate, *up; /* [rows][ld_intermediate] */
+  float *gate, *up; /* [rows][ld_intermediate]; up NULL: experts have no gate, and what is called so is their only other matrix */
   float *gated; /* silu(gate) * up as f32, or NULL */
   llmc_q8 gated_q8; /* the same as q8, or no q8 */
   int32_t weigh_x; /* whether weights multiply x in the place of the result; `sum` is then one without */

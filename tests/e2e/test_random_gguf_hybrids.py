@@ -40,6 +40,23 @@ GRANITE_KEYS = {
     "ssm.time_step_rank": 8, "embedding_scale": 2.0, "residual_scale": 0.7, "attention.scale": 0.2, "logit_scale": 1.3,
     "rope.scaling.finetuned": True,
 }  # fmt: skip
+NEMOTRON = {
+    "num_hidden_layers": None, "layers_block_type": ["linear_attention", "mlp", "full_attention", "mlp"], "mamba_num_heads": 8,
+    "mamba_head_dim": 12, "n_groups": 2, "ssm_state_size": 24, "head_dim": 16, "time_step_min": 1e-30,
+}  # fmt: skip
+NEMOTRON_KEYS = {
+    "attention.head_count_kv": [0, 0, 2, 0], "attention.layer_norm_rms_epsilon": 1e-5, "feed_forward_length": [0, 96, 0, 96],
+    "ssm.conv_kernel": 4, "ssm.inner_size": 96, "ssm.state_size": 24, "ssm.group_count": 2, "ssm.time_step_rank": 8,
+}  # fmt: skip
+NEMOTRON_MOE = {
+    **NEMOTRON, "layers_block_type": ["linear_attention", "moe", "full_attention", "moe"], "n_routed_experts": 6,
+    "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 48, "routed_scaling_factor": 2.5, "moe_latent_size": 48,
+}  # fmt: skip
+NEMOTRON_MOE_KEYS = {
+    **NEMOTRON_KEYS, **ROUTED, "feed_forward_length": [0, 32, 0, 32], "expert_feed_forward_length": 32, "expert_group_count": 1,
+    "expert_shared_feed_forward_length": 48, "expert_shared_count": 1, "expert_weights_norm": True, "expert_weights_scale": 2.5,
+    "moe_latent_size": 48,
+}  # fmt: skip
 
 
 def stateful(name: str, value: Array) -> Named:
@@ -78,9 +95,20 @@ def granite(shared: str, name: str, value: Array) -> Named:
         yield from mamba2(2, name, value)
 
 
+def nemotron(name: str, value: Array) -> Named:
+    """Experts are stacked already, and have no gate."""
+    name = name.replace("model.", "backbone.").replace("gate.e_score_correction_bias", "gate.e_score_correction.bias")
+    for part in ("up", "down"):
+        layer = name.removeprefix("backbone.layers.").partition(".")[0]
+        name = f"blk.{layer}.ffn_{part}_exps.weight" if name.endswith(f"mixer.experts.{part}_proj") else name
+    yield from mamba2(2, name, value)
+
+
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], Convert]] = {
     "lfm2moe": ("Lfm2Moe", LFM2, LFM2_KEYS, stateful),
     "jamba": ("Jamba", JAMBA, JAMBA_KEYS, stateful),
+    "nemotron_h": ("NemotronH", NEMOTRON, NEMOTRON_KEYS, nemotron),
+    "nemotron_h_moe": ("NemotronH", NEMOTRON_MOE, NEMOTRON_MOE_KEYS, nemotron),
     "granitehybrid": (
         "GraniteMoeHybrid", {**GRANITE, "num_local_experts": 0},
         {**GRANITE_KEYS, "feed_forward_length": 48}, partial(granite, ""),

@@ -41,6 +41,10 @@ JAMBA = {
     "num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 3, "expert_layer_offset": 1,
     "num_experts": 4, "mamba_dt_rank": 8,
 }  # fmt: skip
+NEMOTRON = {  # transformers limits step sizes by time_step_min, but in prefill alone; time_step_limit is what others go by
+    "num_hidden_layers": None, "mamba_num_heads": 8, "mamba_head_dim": 12, "n_groups": 2, "ssm_state_size": 24, "head_dim": 16,
+    "time_step_min": 1e-30, "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 48,
+}  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "lfm2": ("Lfm2", {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16, "conv_L_cache": 3}),
     "lfm2 with biases": (
@@ -56,6 +60,17 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "jamba": ("Jamba", JAMBA),
     "jamba without experts": ("Jamba", {**JAMBA, "num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False}),
+    "nemotron h": ("NemotronH", {**NEMOTRON, "layers_block_type": ["linear_attention", "mlp", "full_attention", "mlp"]}),
+    "nemotron h with experts": (
+        "NemotronH",
+        {**NEMOTRON, "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "moe"], "n_routed_experts": 6,
+         "routed_scaling_factor": 2.5},
+    ),
+    "nemotron h with experts of a latent": (
+        "NemotronH",
+        {**NEMOTRON, "layers_block_type": ["linear_attention", "moe"], "n_routed_experts": 8, "moe_latent_size": 32, "n_group": 4,
+         "topk_group": 2, "mlp_bias": True, "use_bias": True},
+    ),
     "qwen3 next": ("Qwen3Next", QWEN3_NEXT),
     "qwen3 next with one key head": ("Qwen3Next", {**QWEN3_NEXT, "linear_num_key_heads": 1, "norm_topk_prob": False}),
     "qwen3.5": ("Qwen3_5", DELTA),
