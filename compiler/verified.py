@@ -90,6 +90,7 @@ RANDOM: dict[str, list[str]] = {
     "MixtralForCausalLM": ["test_tiny_transformers.py"],
     "MptForCausalLM": ["test_tiny_dense.py"],
     "NemotronForCausalLM": ["test_tiny_dense.py"],
+    "NemotronHForCausalLM": ["test_tiny_recurrent.py"],
     "Olmo2ForCausalLM": ["test_tiny_dense.py"],
     "Olmo3ForCausalLM": ["test_tiny_dense.py"],
     "OlmoForCausalLM": ["test_tiny_dense.py"],
@@ -118,6 +119,8 @@ RANDOM_FILES: dict[str, list[str]] = {
     "jamba": ["test_random_gguf_hybrids.py"],
     "lfm2moe": ["test_random_gguf_hybrids.py"],
     "llama4": ["test_random_gguf.py"],
+    "nemotron_h": ["test_random_gguf_hybrids.py"],
+    "nemotron_h_moe": ["test_random_gguf_hybrids.py"],
     "qwen35": ["test_random_gguf.py"],
     "qwen35moe": ["test_random_gguf.py"],
 }
