@@ -41,15 +41,19 @@ class Facts:
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """width: floats of a row of results; pooling: by its name in llmc.h; segments: how many it tells apart."""
+    """width: floats of a row of results; pooling: by its name in llmc.h; segments: how many it tells apart; causal: tokens see
+    those before them alone; pooled: how, where layers follow; labels: of a classifier's scores."""
 
     width: int
     pooling: str
     normalize: bool
     segments: int
+    causal: bool = False
+    pooled: str = ""
+    labels: tuple[str, ...] = ()
 
 
-POOLINGS = {"none": 1, "mean": 2, "cls": 3, "last": 4}
+POOLINGS = {"": 0, "none": 1, "mean": 2, "cls": 3, "last": 4, "rank": 5}
 
 
 def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...], gpu: str = "") -> str:
@@ -77,7 +81,10 @@ def emit(plan: Plan, facts: Facts, isas: tuple[Isa, ...], gpu: str = "") -> str:
         vocab=facts.vocab,
         row_floats=width,
         row_stride=-(-width // 16) * 16,
-        encoder=encoder is not None,
+        embeds=encoder is not None,
+        encoder=encoder is not None and not encoder.causal,
+        pooled=POOLINGS[encoder.pooled] if encoder else 0,
+        classes=[_string(label) for label in encoder.labels] if encoder else [],
         pooling=POOLINGS[encoder.pooling] if encoder else 0,
         normalize=encoder is not None and encoder.normalize,
         segments=encoder.segments if encoder else 0,

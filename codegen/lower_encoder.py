@@ -1,4 +1,4 @@
-"""Rules of what encoders alone have: attention to both sides."""
+"""Rules of what encoders alone have: attention to both sides, what joins its scores by distance, the mean of a text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,39 @@ from llmc.ir.graph import Node
 
 @rule("attention_both")
 def _attention_both(p: Lowering, node: Node) -> None:
-    a, q = node.attrs, node.inputs[0]
-    reach = a.get("reach", 0)
-    specs = AttentionBoth.variants(a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"], reach > 0)
+    a, (q, _, _, *bias) = node.attrs, node.inputs
+    reach, span = a.get("reach", 0), (int(bias[0].type.shape[1]) + 1) // 2 if bias else 0
+    specs = AttentionBoth.variants(a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"], reach > 0, bool(bias))
     fns, n = p.kernel(*specs, member=specs[0].symbol), pad(columns(q))
     rows, scale = (p.f32(q), p.f32(node.output)), c_float(a["scale"])
-    p.call("llmc_op_attention_both", "s", fns, specs[1].tokens, *rows, p.layer_cache(node), n, n, scale, reach)
+    joined = f"(llmc_distance_bias){{{p.f32(bias[0]) if bias else 'NULL'}, {span}}}"
+    p.call("llmc_op_attention_both", "s", fns, specs[1].tokens, *rows, p.layer_cache(node), n, n, scale, reach, joined)
+    p.barrier()
+
+
+@rule("bucket_bias")
+def _bucket_bias(p: Lowering, node: Node) -> None:
+    (table,), starts = node.inputs, node.attrs["starts"]
+    buckets, heads = map(int, table.type.shape)
+    begins = f"(const int32_t[]){{{', '.join(map(str, starts))}}}"
+    p.call("llmc_op_bucket_bias", p.vector(table), begins, len(starts), heads, pad(buckets), *_distances(p, node))
+    p.barrier()
+
+
+@rule("slope_bias")
+def _slope_bias(p: Lowering, node: Node) -> None:
+    (slopes,) = node.inputs
+    p.call("llmc_op_slope_bias", p.vector(slopes), int(slopes.type.shape[0]), *_distances(p, node))
+    p.barrier()
+
+
+def _distances(p: Lowering, node: Node) -> tuple[object, ...]:
+    """Where biases go: one head's after the other's, as the attention kernel reads them."""
+    return p.f32(node.output), node.attrs["span"]
+
+
+@rule("mean_rows")
+def _mean_rows(p: Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    p.call("llmc_op_mean_rows", "s", p.f32(x), p.f32(node.output), columns(x), pad(columns(x)))
     p.barrier()

@@ -57,7 +57,7 @@ def _linear_gated(p: Lowering, node: Node) -> None:
     p.barrier()
 
 
-@rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu_erf_mul", "gelu", "gelu_erf", "relu2", "xielu")
+@rule("silu_mul", "sigmoid_mul", "gelu_mul", "gelu_erf_mul", "gelu", "gelu_erf", "relu2", "relu", "xielu")
 def _activation(p: Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)

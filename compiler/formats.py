@@ -11,9 +11,9 @@ RANDOM: Final = "random transformers model"
 def supported() -> dict[str, Any]:
     """{"containers", "architectures", "formats", "quantised_directories"}, as lists.
 
-    An architecture has "name" (in GGUF files), "papers", "hf", the classes of config.json that it reads, and "verified_against",
-    what tests compare it with: {"gguf": recorded models or RANDOM, "hf": {class: the same}}. A format has "name",
-    "ggml_type", "bits_per_weight" and "block".
+    An architecture has "name" (in GGUF files; "" where only directories are read), "papers", "hf", the classes of
+    config.json that it reads, and "verified_against", what tests compare it with: {"gguf": recorded models or RANDOM, "hf":
+    {class: the same}}. A format has "name", "ggml_type", "bits_per_weight" and "block".
     """
     from llmc.frontend import arch
     from llmc.frontend.quant import FORMATS
@@ -23,8 +23,8 @@ def supported() -> dict[str, Any]:
         "containers": ["GGUF files", "Hugging Face directories"],
         "quantised_directories": ["GPTQ", "AWQ (GEMM)", "compressed-tensors (integers, FP8, NVFP4, MXFP4)", "FP8"],
         "architectures": [
-            {"name": a.gguf, "papers": a.papers, "hf": [*a.hf], "verified_against": _verified(a.gguf, a.hf)}
-            for a in arch.find().values()
+            {"name": a.gguf, "papers": a.papers, "hf": [*a.classes], "verified_against": _verified(a.gguf, a.classes)}
+            for a in arch.every()
         ],
         "formats": [
             {"name": f.name, "ggml_type": f.ggml_type, "bits_per_weight": f.bits_per_weight, "block": f.weights} for f in ordered

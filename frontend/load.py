@@ -16,10 +16,11 @@ from llmc.frontend import arch as architectures
 from llmc.frontend.arch import ALWAYS, Architecture
 from llmc.frontend.checkpoint import Checkpoint, quoted
 from llmc.frontend.config import Config, Keys
-from llmc.frontend.encoder import MAX_STEP, Encoder, add_segments, describe
+from llmc.frontend.encoder import MAX_STEP, add_segments
 from llmc.frontend.gguf import read_gguf
 from llmc.frontend.huggingface import HuggingFace, is_model_directory, read_huggingface
 from llmc.frontend.layers import Step, norm, reordered
+from llmc.frontend.results import Encoder, Results, describe, finish
 from llmc.frontend.rope import RopeScaling, frequencies
 from llmc.frontend.tokenizer import compile_tokenizer, compile_vocabulary
 from llmc.frontend.tokenizer_huggingface import chat_template, read_huggingface_vocabulary
@@ -74,9 +75,9 @@ def open_model(path: Path, *, pre: str | None = None, arch: Path | None = None) 
     template = _chat_template(checkpoint)
     vocab = _vocabulary(checkpoint, architecture)
     tokenizer = _tokenizer(checkpoint, vocab, pre)
-    graph = build(checkpoint, architecture, config, vocab)
-    encoder = describe(checkpoint, architecture.names(checkpoint), config.hidden) if architecture.encoder else None
-    return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template, encoder)
+    results = describe(checkpoint, architecture, config)
+    graph = build(checkpoint, architecture, config, vocab, results)
+    return Model(checkpoint, architecture, config, vocab, graph, tokenizer, template, results.encoder if results else None)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -111,8 +112,11 @@ def for_gpu(graph: Graph) -> Graph:
     return replace(graph, bounds={dim: max(bound, GPU_STEP_TOKENS) for dim, bound in graph.bounds.items()})
 
 
-def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int) -> Graph:
-    """The step function: tokens, positions, rows wanted, cache -> logits of those rows (of an encoder, their states), cache."""
+def build(
+    checkpoint: Checkpoint, architecture: Architecture, config: Config, vocab: int, results: Results | None = None
+) -> Graph:
+    """The step function: tokens, positions, rows wanted, cache -> logits of those rows, or the `results` of a model that does not
+    generate; cache."""
     b = Builder(dict.fromkeys(("T", "R"), step_tokens(architecture, config)))
     tokens, positions, rows, cache = (b.input(name, type) for name, type in INPUT_TYPES.items())
     container = checkpoint.container
@@ -121,7 +125,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     _check_recurrent(w, architecture, config)
     _refuse_missing(w, architecture, config)
     if container != "gguf":
-        if not architecture.encoder:
+        if results is None:
             _check_head(w, architecture)
         _check_biases(w, architecture, config)
     table = _rope_table(b, w, config, positions)
@@ -143,18 +147,16 @@ def build(checkpoint: Checkpoint, architecture: Architecture, config: Config, vo
     for layer in range(config.layers):
         s.layer, s.config = layer, config.of_layer(layer)
         x = architecture.block(s, x, w.at(layer))
-    last = b.emit("take_rows", architecture.leave(s, x, w), rows, name="last")
-    logits = _states(s, w, last) if architecture.encoder else _head(s, w, last, embedding, vocab)
+    x = architecture.leave(s, x, w)
+    if results is None:
+        logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
+    else:
+        logits = finish(s, w, x, rows, results)
     _refuse_unused(w, architecture, config)
     if config.window and not s.windowed:
         key = Keys(checkpoint).name("window")
         raise UnsupportedModelError(f"{key} is {config.window}; llmc compiles {architecture.gguf} without windows")
     return b.graph(logits, s.kv)
-
-
-def _states(s: Step, w: Weights, x: Value) -> Value:
-    """The states of an encoder's tokens [R, C], normalised where the family does."""
-    return norm(s, x, w, "norm") if "norm" in w.names else x
 
 
 def _head(s: Step, w: Weights, x: Value, embedding: Value, vocab: int) -> Value:

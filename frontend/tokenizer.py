@@ -20,6 +20,7 @@ The same checkpoint gives the same bytes, whatever the machine, locale or hash s
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -30,6 +31,7 @@ from llmc.frontend.checkpoint import Checkpoint
 from llmc.frontend.tokenizer_automaton import compile_patterns
 from llmc.frontend.tokenizer_normalizer import STEP_WORDS, Step, compile_steps
 from llmc.frontend.tokenizer_tables import descending_keys, merge_index, pool, text_index, trie
+from llmc.frontend.tokenizer_template import gguf_pair
 from llmc.frontend.tokenizer_unigram import SPACE
 from llmc.frontend.tokenizer_vocabulary import HIDDEN, LOOKED_FOR, Attribute, Attributes, Vocabulary, byte_of, read_vocabulary
 from llmc.frontend.tokenizer_wordpiece import PHANTOM_SPACE
@@ -97,6 +99,7 @@ class Section(IntEnum):
     CHARSMAP = 26  # u32: units of a double-array trie (tokenizer_charsmap.py)
     REWRITTEN = 27  # u8: what its leaves point into
     SCORES = 28  # f64 [T] (Unigram): log probabilities; of the unknown token that of a character no token covers
+    PAIR_TEMPLATE = 29  # u32 [n, 2]: a token, or FIRST or SECOND, and its segment: two texts as one
 
 
 DTYPES = dict.fromkeys((Section.CLASS_PAGES, Section.MACHINES, Section.MAP_PAGES), "<u2") | dict.fromkeys(
@@ -105,7 +108,7 @@ DTYPES = dict.fromkeys((Section.CLASS_PAGES, Section.MACHINES, Section.MAP_PAGES
 # Sections whose elements are several numbers.
 ENTRY = {
     Section.TEXT_ENTRIES: 4, Section.MERGE_ENTRIES: 4, Section.SPECIALS: 4, Section.TRIE_NODES: 2, Section.WORD_NODES: 2,
-    Section.STEPS: STEP_WORDS, Section.PAIRS: 3,
+    Section.STEPS: STEP_WORDS, Section.PAIRS: 3, Section.PAIR_TEMPLATE: 2,
 }  # fmt: skip
 
 Sections = dict[Section, npt.NDArray[np.generic]]
@@ -117,7 +120,8 @@ def compile_tokenizer(checkpoint: Checkpoint, pre: str | None = None) -> bytes:
     Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming the key, for one that
     contradicts itself.
     """
-    return compile_vocabulary(read_vocabulary(checkpoint, pre))
+    vocabulary = read_vocabulary(checkpoint, pre)
+    return compile_vocabulary(replace(vocabulary, pair=gguf_pair(checkpoint, vocabulary)))
 
 
 def compile_vocabulary(vocabulary: Vocabulary) -> bytes:
@@ -192,6 +196,7 @@ def _shared_sections(vocabulary: Vocabulary, texts: list[bytes]) -> Sections:
         Section.TRIE_NODES: nodes,
         Section.TRIE_EDGES: edges,
         **_step_sections(vocabulary.steps),
+        Section.PAIR_TEMPLATE: np.array([(what % (1 << 32), segment) for what, segment in vocabulary.pair], np.uint32),
     }
 
 

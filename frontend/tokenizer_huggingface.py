@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from llmc.frontend.tokenizer_json_fields import NAME, AddedToken, added_token, m
 from llmc.frontend.tokenizer_json_pieces import PiecesFile, understand_pieces
 from llmc.frontend.tokenizer_json_wordpiece import VOCABULARY, WordPieceFile, read_vocab_txt, understand_wordpiece
 from llmc.frontend.tokenizer_normalizer import Literal, Prepend
+from llmc.frontend.tokenizer_template import huggingface_pair
 from llmc.frontend.tokenizer_unigram import PENALTY, Unigram, steps
 from llmc.frontend.tokenizer_vocabulary import BY_TYPE, Attribute, Attributes, Vocabulary, byte_of
 
@@ -38,8 +40,14 @@ def read_huggingface_vocabulary(folder: Path, size: int | None, pre: str | None 
     Raises UnsupportedModelError for a tokenizer llmc does not know and MalformedFileError, naming file and key, for one that
     contradicts itself or has more than `size` tokens.
     """
-    config, has_model = _optional(folder / CONFIG), (folder / sentencepiece_model.NAME).exists()
     content = _optional(folder / NAME)
+    vocabulary = _read(folder, content, size, pre)
+    return replace(vocabulary, pair=huggingface_pair(content, vocabulary))
+
+
+def _read(folder: Path, content: Mapping[str, Any], size: int, pre: str | None) -> Vocabulary:
+    """All of it but how two texts become one. content: of tokenizer.json."""
+    config, has_model = _optional(folder / CONFIG), (folder / sentencepiece_model.NAME).exists()
     if model_type(content) == "WordPiece":
         return _wordpiece(folder, config, understand_wordpiece(content), size, pre)
     if not content and not has_model and (folder / VOCABULARY).exists():

@@ -175,7 +175,7 @@ def _around(post_processor: Any) -> tuple[list[int], list[int]]:
     if not parts:
         return [], []
     if len(parts) == 1 and parts[0]["type"] in ("BertProcessing", "RobertaProcessing"):
-        return [_named_id(parts[0], "cls")], [_named_id(parts[0], "sep")]
+        return [named_id(parts[0], "cls")], [named_id(parts[0], "sep")]
     if len(parts) > 1 or parts[0]["type"] != "TemplateProcessing":
         raise UnsupportedModelError(f"{NAME}: post_processor {quoted(parts[0]['type'])}, which llmc cannot compile")
     items, tokens = of(parts[0], "single", list, "an array"), member(parts[0], "special_tokens")
@@ -185,23 +185,24 @@ def _around(post_processor: Any) -> tuple[list[int], list[int]]:
         if isinstance(item, dict) and "Sequence" in item:
             texts += 1
         else:
-            sides[min(texts, 1)].extend(_special_ids(item, tokens))
+            sides[min(texts, 1)].extend(special_ids(item, tokens))
     if texts != 1:
         raise MalformedFileError(f"{NAME}: post_processor.single holds the text {texts} times")
     return sides
 
 
-def _special_ids(item: Any, tokens: Mapping[str, Any]) -> list[int]:
+def special_ids(item: Any, tokens: Mapping[str, Any]) -> list[int]:
+    """The ids of an item of a template that is no text."""
     special = item.get("SpecialToken") if isinstance(item, dict) else None
     name = special.get("id") if isinstance(special, dict) else None
     token = tokens.get(name) if isinstance(name, str) else None
     ids = token.get("ids") if isinstance(token, dict) else None
     if not isinstance(ids, list) or not all(is_id(i) for i in ids):
-        raise MalformedFileError(f"{NAME}: post_processor.single holds {quoted(str(item))}, which is no special token")
+        raise MalformedFileError(f"{NAME}: post_processor holds {quoted(str(item))}, which is no special token")
     return ids
 
 
-def _named_id(part: Mapping[str, Any], key: str) -> int:
+def named_id(part: Mapping[str, Any], key: str) -> int:
     """The id of a pair [text, id]."""
     pair = part.get(key)
     if not isinstance(pair, list) or len(pair) != 2 or not is_id(pair[1]):

@@ -82,13 +82,19 @@ ROLE_DEFAULTS = {  # where the file does not say
 }
 
 
+PairTemplate = tuple[tuple[int, int], ...]
+"""Tokens, FIRST and SECOND in their order, each with its segment."""
+FIRST, SECOND = -2, -1
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """A tokenizer as data. kind: "bpe", "spm", "wordpiece", "unigram"; roles: ids of "bos", "eos", "eot" ..., those there are.
 
     texts: the tokens as the file spells them; attributes u8 [tokens]: sums of Attribute; scores f32 [tokens] ("spm"); merges:
     pairs of texts, best first ("bpe"). characters: a word of BPE begins as characters, not as bytes. strip_left, strip_right:
-    tokens that swallow the blanks beside them. steps: what is done to a text before all else.
+    tokens that swallow the blanks beside them. steps: what is done to a text before all else. pair: how two texts become one,
+    empty where the model has no way.
     """
 
     kind: str
@@ -109,6 +115,7 @@ class Vocabulary:
     wordpiece: WordPiece | None = None
     unigram: Unigram | None = None
     characters: bool = False
+    pair: PairTemplate = ()
 
 
 def read_vocabulary(checkpoint: Checkpoint, pre: str | None = None) -> Vocabulary:

@@ -14,6 +14,7 @@ LAYOUTS = {
     "router": ("", "vector"),
     "head_linear": ("", "tile16"),
     "attention": ("", "", "", "vector"),
+    "bucket_bias": ("columns",),
     "take_columns": ("", "indices"),
     "scale_columns": ("", "vector", "vector"),
     "add_bias": ("", "vector"),

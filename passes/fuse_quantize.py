@@ -7,7 +7,7 @@ from llmc.passes.base import graph_pass
 
 MAKERS = (
     "rms_norm", "add_rms_norm", "layer_norm", "add_layer_norm", "silu_mul", "linear_silu_mul", "gelu_mul",
-    "linear_gelu_mul", "gelu_erf_mul", "linear_gelu_erf_mul", "gelu", "gelu_erf", "sigmoid_mul", "relu2", "xielu",
+    "linear_gelu_mul", "gelu_erf_mul", "linear_gelu_erf_mul", "gelu", "gelu_erf", "sigmoid_mul", "relu2", "relu", "xielu",
 )  # fmt: skip
 """Ops whose attribute `out` names the forms they give their last result in."""
 

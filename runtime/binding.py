@@ -51,6 +51,7 @@ class Info:
     normalize: bool
     segments: int
     window_bytes: int
+    labels: tuple[str, ...]
 
 
 class Model:
@@ -92,7 +93,12 @@ class Model:
         values: dict[str, Any] = {name: getattr(info, name) for name, *_ in t.ModelInfo._fields_ if name != "struct_size"}
         texts = {name: values[name].decode(errors="replace") for name in ("name", "isa", "device")}
         flags = {name: bool(values[name]) for name in ("encoder", "normalize")}
-        return Info(**{**values, **texts, **flags, "pooling": t.Pooling(info.pooling).name.lower()})
+        names = {"pooling": t.Pooling(info.pooling).name.lower(), "labels": self._labels(info.labels)}
+        return Info(**{**values, **texts, **flags, **names})
+
+    def _labels(self, count: int) -> tuple[str, ...]:
+        names = (library().llmc_model_label(self._open_handle, i) for i in range(count))
+        return tuple(name.decode(errors="replace") for name in names)
 
     @property
     def name(self) -> str:
@@ -156,7 +162,7 @@ class Model:
         depends on the context, that is the one given to load(), or else the length of this text. Raises UsageError.
         """
         if self.info.encoder:
-            raise UsageError("the model is an encoder and has no logits: embed() runs it")
+            raise UsageError(f"the model has no logits: {'classify' if self.info.labels else 'embed'}() runs it")
         array = as_ids(ids)
         lengths = [array.size] if chunks is None else [*chunks]
         if sum(lengths) != array.size or min(lengths, default=0) < 1:
@@ -166,18 +172,35 @@ class Model:
                 return self._logits(session, array, lengths)
         return self._logits(self._own_session(), array, lengths)
 
-    def embed(self, text: str | Sequence[int] | Ids, pooling: str | None = None, normalize: bool | None = None) -> Logits:
-        """What an encoder makes of a text, or of token ids: float32 [dim], or with pooling="none" each token's state, [n, dim].
+    def embed(
+        self, text: str | Sequence[int] | Ids, pooling: str | None = None, normalize: bool | None = None,
+        segments: Sequence[int] | Ids | None = None,
+    ) -> Logits:  # fmt: skip
+        """What a model makes of a text, or of token ids: float32 [dim], or with pooling="none" each token's state, [n, dim].
 
         pooling: "mean", "cls" (the first token), "last" or "none"; None: as the checkpoint says. normalize: whether the result is
-        brought to length 1; None: as the checkpoint says, and never the states of tokens. A classifier gives the scores of its
-        labels. Raises UsageError, also for a model that generates text.
+        brought to length 1; None: as the checkpoint says, and never the states of tokens. segments: of token ids, which of two
+        texts each belongs to. A classifier has "rank" alone, the scores of its labels. Raises UsageError, also for a model that
+        generates text.
         """
         kinds = {kind.name.lower(): kind for kind in t.Pooling if kind}
         if pooling is not None and pooling not in kinds:
             raise UsageError(f"unknown pooling {pooling!r}", hint=", ".join(kinds))
         ids = as_ids(self.tokenizer.tokenize(text) if isinstance(text, str) else text)
-        return self._own_session().embed(ids, t.Pooling.DEFAULT if pooling is None else kinds[pooling], normalize)
+        told = None if segments is None else as_ids(segments)
+        if told is not None and told.size != ids.size:
+            raise UsageError(f"{told.size} segments of {ids.size} tokens")
+        return self._own_session().embed(ids, t.Pooling.DEFAULT if pooling is None else kinds[pooling], normalize, told)
+
+    def classify(self, text: str, text_pair: str | None = None) -> dict[str, float]:
+        """The score of each label of a classifier or reranker, before softmax or sigmoid.
+
+        text_pair: a second text, such as the document that a query is matched with; the model's own template puts the two
+        together. Raises UsageError, also for a model without labels, or texts that are longer than it reads.
+        """
+        pair = None if text_pair is None else text_pair.encode("utf-8", "surrogatepass")
+        scores = self._own_session().classify(text.encode("utf-8", "surrogatepass"), pair)
+        return dict(zip(self.info.labels, scores.tolist(), strict=True))
 
     def _logits(self, session: Session, ids: Ids, lengths: Sequence[int]) -> Logits:
         """Logits of a new sequence of the session."""

@@ -35,13 +35,14 @@ class Reason(IntEnum):
 
 
 class Pooling(IntEnum):
-    """What of an encoder's token states becomes an embedding."""
+    """What of the states of a text's tokens becomes an embedding; RANK: a classifier's scores."""
 
     DEFAULT = 0
     NONE = 1
     MEAN = 2
     CLS = 3
     LAST = 4
+    RANK = 5
 
 
 ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL = 1, 2, 4
@@ -70,7 +71,7 @@ class ModelInfo(Sized):
         ("page_bytes", c.c_uint64), ("weights_bytes", c.c_uint64), ("arena_bytes", c.c_uint64),
         ("state_bytes", c.c_uint64),
         ("row_floats", c.c_int32), ("encoder", c.c_int32), ("pooling", c.c_int32), ("normalize", c.c_int32),
-        ("segments", c.c_int32), ("device", c.c_char_p), ("window_bytes", c.c_uint64),
+        ("segments", c.c_int32), ("device", c.c_char_p), ("window_bytes", c.c_uint64), ("labels", c.c_int32),
     ]  # fmt: skip
 
 
@@ -111,6 +112,13 @@ class EmbedOptions(Sized):
     ]  # fmt: skip
 
 
+class ClassifyOptions(Sized):
+    _fields_ = [
+        ("struct_size", c.c_size_t), ("text", c.c_char_p), ("text_size", c.c_size_t), ("pair", c.c_char_p),
+        ("pair_size", c.c_size_t),
+    ]  # fmt: skip
+
+
 class Piece(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("text", c.POINTER(c.c_char)), ("size", c.c_size_t),
@@ -148,10 +156,14 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {
     "model_open": (c.c_int, c.c_char_p, c.POINTER(ModelOptions), c.POINTER(Error), Out),
     "model_close": (c.c_int, Handle),
     "model_get_info": (c.c_int, Handle, c.POINTER(ModelInfo)),
+    "model_label": (c.c_char_p, Handle, c.c_int32),
     "model_vocabulary": (Handle, Handle),
     "vocabulary_open": (c.c_int, c.c_char_p, c.c_size_t, c.c_void_p, c.POINTER(Error), Out),
     "vocabulary_close": (c.c_int, Handle),
     "tokenize": (c.c_int, Handle, c.c_char_p, c.c_size_t, c.c_uint32, Ids, c.c_size_t, Size),
+    "tokenize_pair": (
+        c.c_int, Handle, c.c_char_p, c.c_size_t, c.c_char_p, c.c_size_t, c.c_uint32, Ids, Ids, c.c_size_t, Size,
+    ),  # fmt: skip
     "detokenize": (c.c_int, Handle, Ids, c.c_size_t, c.c_uint32, c.POINTER(c.c_char), c.c_size_t, Size),
     "session_open": (c.c_int, Handle, c.POINTER(SessionOptions), c.POINTER(Error), Out),
     "session_close": (c.c_int, Handle),
@@ -167,6 +179,7 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {
     "session_memory": (c.c_int, Handle, c.POINTER(Memory)),
     "session_logits": (Floats, Handle, c.c_int32),
     "embed": (c.c_int, Handle, c.POINTER(EmbedOptions), Floats, c.c_size_t, Size),
+    "classify": (c.c_int, Handle, c.POINTER(ClassifyOptions), Floats, c.c_size_t, Size),
     "generation_open": (c.c_int, Handle, c.POINTER(GenerateOptions), Out),
     "generation_next": (c.c_int, Handle, c.POINTER(Piece)),
     "generation_timings": (c.c_int, Handle, c.POINTER(Timings)),

@@ -69,15 +69,26 @@ class Session:
             self._call("session_step", t.Batch(**pointers, n_sequences=len(parts), n_rows=-1))
             return self._rows(tokens.size)
 
-    def embed(self, ids: Ids, pooling: t.Pooling, normalize: bool | None = None) -> Logits:
-        """What an encoder makes of a text: float32 [dim], or without pooling [n, dim]. normalize: None as the checkpoint says."""
+    def embed(
+        self, ids: Ids, pooling: t.Pooling, normalize: bool | None = None, segments: Ids | None = None
+    ) -> Logits:
+        """What a model makes of a text: float32 [dim], or without pooling [n, dim]. normalize: None as the checkpoint says."""
         options = t.EmbedOptions(
-            tokens=pointer(ids), n_tokens=ids.size, pooling=pooling, normalize=0 if normalize is None else 1 if normalize else -1
+            tokens=pointer(ids), n_tokens=ids.size, pooling=pooling, normalize=0 if normalize is None else 1 if normalize else -1,
+            segments=pointer(segments) if segments is not None else None,
         )  # fmt: skip
         each = pooling is t.Pooling.NONE or (pooling is t.Pooling.DEFAULT and self._each)
         out, size = np.empty((max(1, ids.size) if each else 1, self._width), np.float32), c.c_size_t()
         self._call("embed", options, out.ctypes.data_as(t.Floats), out.size, size)
         return out if each else np.asarray(out[0])
+
+    def classify(self, text: bytes, pair: bytes | None) -> Logits:
+        """A classifier's scores of a text, or of two: float32 [labels]."""
+        given = {} if pair is None else {"pair": pair, "pair_size": len(pair)}
+        out, count = np.empty(self._width, np.float32), c.c_size_t()
+        options = t.ClassifyOptions(text=text, text_size=len(text), **given)
+        self._call("classify", options, out.ctypes.data_as(t.Floats), out.size, count)
+        return out
 
     def _rows(self, n: int) -> Logits:
         """A copy of the first n rows of the last step's logits."""

@@ -50,6 +50,23 @@ class Tokenizer:
         result: list[int] = ids[: count.value].tolist()
         return result
 
+    def tokenize_pair(self, text: str, pair: str, parse_special: bool = False) -> tuple[list[int], list[int]]:
+        """Token ids of two texts as one, by the model's own template, and which of the two each belongs to.
+
+        Raises UsageError where there is no template.
+        """
+        first, second = (part.encode("utf-8", "surrogatepass") for part in (text, pair))
+        count = c.c_size_t(len(first) + len(second) + 32)
+        for _ in range(2):
+            ids, segments = np.empty((2, count.value), np.int32)
+            places = pointer(ids), pointer(segments), ids.size, count
+            flags = parse_special * t.PARSE_SPECIAL
+            status = library().llmc_tokenize_pair(self._handle, first, len(first), second, len(second), flags, *places)
+            if status != Status.SPACE:
+                break
+        check(status, "the tokenizer has no template for two texts")
+        return ids[: count.value].tolist(), segments[: count.value].tolist()
+
     def detokenize(self, ids: Sequence[int], show_special: bool = False) -> bytes:
         """The bytes of token ids; control tokens give nothing, or their text with show_special. A wrong id raises UsageError."""
         array, size = as_ids(ids), c.c_size_t(8 * len(ids))

@@ -31,7 +31,8 @@ def architectures(known: list[dict[str, Any]]) -> str:
     for a in known:
         against = a["verified_against"]
         classes = [f"{name}: {', '.join(models) or 'unverified'}" for name, models in against["hf"].items()]
-        rows.append((a["name"], ", ".join(against["gguf"]) or "unverified", "<br>".join(classes)))
+        gguf = ", ".join(against["gguf"]) or "unverified" if a["name"] else ""
+        rows.append((a["name"], gguf, "<br>".join(classes)))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -15,7 +15,7 @@ from llmc.frontend.gguf import read_gguf
 from llmc.frontend.tokenizer import compile_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("", "_blob", "_bpe", "_decode", "_merge", "_normalize", "_special", "_spm", "_unigram", "_wordpiece")
+PARTS = ("", "_blob", "_bpe", "_decode", "_merge", "_normalize", "_pair", "_special", "_spm", "_unigram", "_wordpiece")
 SOURCES = (*(f"tokenizer{part}" for part in PARTS), "pretokenize", "utf8", "memory")
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 OK, ERR_ARG, ERR_FORMAT, ERR_NOMEM, ERR_SPACE = 0, 1, 3, 4, 9

@@ -53,7 +53,7 @@ def random_models() -> dict[str, list[str]]:
 
     known, found = arch.by_class(), dict[str, list[str]]()
     for path in sorted(TESTS.glob("test_tiny_*.py")):
-        for family in _families(path):
+        for family in (each for name in ("MODELS", "CLASSIFIERS") for each in _families(path, name)):
             name = next((family + head for head in HEADS if family + head in known), None)
             if name and path.name not in found.setdefault(name, []):
                 found[name].append(path.name)
@@ -71,9 +71,9 @@ def random_files() -> dict[str, list[str]]:
     return found
 
 
-def _families(path: Path) -> Iterator[str]:
-    """The class prefixes of MODELS: its keys, or the first of each value where that is a tuple."""
-    models = _assigned(path).get("MODELS")
+def _families(path: Path, table: str) -> Iterator[str]:
+    """The class prefixes of a table of models: its keys, or the first of each value where that is a tuple."""
+    models = _assigned(path).get(table)
     for key, value in zip(models.keys, models.values, strict=True) if isinstance(models, ast.Dict) else ():
         yield ast.literal_eval(value.elts[0] if isinstance(value, ast.Tuple) else key)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """The nonlinear part of a feed-forward block: an activation function, mostly times the gate's other half.
 
 silu(x) = x / (1 + e^-x), gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), gelu_erf(x) = x/2 (1 + erf(x/sqrt(2))).
-relu2(x) = max(x, 0)^2. xielu(x) = p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.
+relu(x) = max(x, 0), relu2(x) = max(x, 0)^2. xielu(x) = p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.
 sigmoid(x) = 1 / (1 + e^-x).
 clamped_silu(g) u = g / (1 + e^(-1.702 g)) (u + 1) with g at most 7 and u in -7..7: both halves change, so it is always gated.
 arXiv:1606.08415, arXiv:2002.05202, arXiv:2109.08668, arXiv:2411.13010, arXiv:2508.10925.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
     from llmc.target import Isa
 
-FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu", "relu2", "xielu", "sigmoid")
+FUNCTIONS = ("silu", "gelu", "gelu_erf", "clamped_silu", "relu2", "xielu", "sigmoid", "relu")
 ALWAYS_GATED = ("clamped_silu", "sigmoid")  # without the other half, both halves or the zeros beside them would be wrong
 SLOPE, LIMIT = 1.702, 7.0  # of clamped_silu
 
@@ -69,6 +69,8 @@ class Activation:
 def reference(function: str, gate: NDArray[np.floating], up: NDArray[np.floating] | float = 1.0) -> NDArray[np.float64]:
     """gate, up [..., n] -> function(gate) * up. Of xielu, up is the parameters [4]."""
     x = gate.astype(np.float64)
+    if function == "relu":
+        return np.asarray(np.maximum(x, 0) * up)
     if function == "relu2":
         return np.asarray(np.maximum(x, 0) ** 2 * up)
     if function == "xielu":

@@ -87,6 +87,10 @@ def _gelu_erf(isa: Isa, x: Expr) -> Expr:
     return tir.select(x < f32(0.0, lanes), x * tail, tir.fma(isa, f32(0.0, lanes) - x, tail, x))
 
 
+def _relu(isa: Isa, x: Expr) -> Expr:
+    return tir.maximum(x, f32(0.0, isa.lanes))
+
+
 def _relu2(isa: Isa, x: Expr) -> Expr:
     positive = let(tir.maximum(x, f32(0.0, isa.lanes)))
     return positive * positive
@@ -108,4 +112,5 @@ def _xielu(isa: Isa, x: Expr, parameters: View) -> Expr:
 
 _FUNCTIONS = {
     "silu": _silu, "gelu": _gelu, "gelu_erf": _gelu_erf, "clamped_silu": _clamped_silu, "relu2": _relu2, "sigmoid": tir.sigmoid,
+    "relu": _relu,
 }  # fmt: skip

@@ -161,6 +161,12 @@ def _attention(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return _values(inputs, attrs)
 
 
+def _attention_both(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    fits = all(len(bias.shape) == 2 and bias.shape[0] == attrs["heads"] and int(bias.shape[1]) % 2 for bias in inputs[3:])
+    _expect(fits, "a bias for each head and distance")
+    return _values(inputs, attrs)
+
+
 def _take_rows(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     return (f32(*inputs[1].shape, *inputs[0].shape[1:]),)
 
@@ -301,6 +307,12 @@ def relu2(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return ref.forms(ref.relu2(inputs[0]), attrs)
 
 
+@op(_in_forms)
+def relu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """max(x, 0)."""
+    return ref.forms(np.maximum(inputs[0], np.float32(0)), attrs)
+
+
 @op(_xielu)
 def xielu(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """x f32[T,F], p, n, b, eps as f32[4]: p x^2 + b x from zero on, n (e^min(x, eps) - 1 - x) + b x below.  arXiv:2411.13010."""
@@ -400,14 +412,15 @@ def attention_values(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     return (ref.attention_values(p, kv.values(attrs["layer"]), attrs["kv_heads"]),)
 
 
-@op(_values)
+@op(_attention_both)
 def attention_both(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """q f32[T,H*D], cache, positions i32[T] -> f32[T,H*D]: attention of an encoder, to both sides.
+    """q f32[T,H*D], cache, positions i32[T], perhaps bias f32[H,2*span-1] -> f32[T,H*D]: attention of an encoder, to both sides.
 
-    With `reach`, to keys at most so many positions away.
+    With `reach`, to keys at most so many positions away. bias[h, d] joins scores of keys d - span + 1 positions after the query.
     """
-    q, kv, positions = inputs
+    q, kv, positions, *bias = inputs
     scores = ref.attention_scores(q, kv.keys(attrs["layer"]), attrs["heads"], attrs["kv_heads"], attrs["scale"])
+    scores = ref.biased(scores, positions, bias[0]) if bias else scores
     probabilities = ref.softmax_both(scores, positions, attrs.get("reach", 0))
     return (ref.attention_values(probabilities, kv.values(attrs["layer"]), attrs["kv_heads"]),)
 
@@ -580,4 +593,4 @@ SEGMENTS = i32("T")
 INPUT_TYPES = {"tokens": i32("T"), "positions": i32("T"), "rows": i32("R"), "cache": CACHE}
 """The inputs of the step function (DESIGN D7)."""
 
-from llmc.ir import ops_experts, ops_latent, ops_recurrent, ops_streams  # noqa: E402, F401  # with what is defined above
+from llmc.ir import ops_encoder, ops_experts, ops_latent, ops_recurrent, ops_streams  # noqa: E402, F401  # register their ops

@@ -118,6 +118,12 @@ def alibi(scores: Array, positions: Array, slopes: Array) -> Array:
     return np.asarray(scores - slopes.astype(np.float64)[:, None] * back[:, None, :])
 
 
+def biased(scores: Array, positions: Array, bias: Array) -> Array:
+    """scores [T, H, S] of keys 0..S-1, bias [H, 2*span-1] -> their sum; bias[h, d] is of keys d - span + 1 positions on."""
+    distance = np.arange(scores.shape[-1])[None, :] - positions[:, None]
+    return np.asarray(scores + bias.astype(np.float64)[:, distance + bias.shape[1] // 2].transpose(1, 0, 2))
+
+
 def softmax_both(scores: Array, positions: Array, reach: int = 0) -> Array:
     """Softmax over all keys, or those at most `reach` positions away."""
     distance = np.arange(scores.shape[-1])[None, :] - positions[:, None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmc.frontend.checkpoint import Checkpoint, Derived, Tensor
+from llmc.frontend.classifier import Classifier
 from llmc.frontend.config import LONG_FACTORS, Config, Keys, read_config, read_recurrent_config
 from llmc.frontend.derived import Rewritten, norms_plus_one
 from llmc.frontend.dialect import PLAIN, Dialect
@@ -35,9 +36,9 @@ MODEL_NAMES: Names = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """A decoder family.
+    """A family of decoders or encoders.
 
-    gguf       what general.architecture says
+    gguf       what general.architecture says; "" where only Hugging Face directories are read
     papers     where it is described
     weights    llmc's name of a block's tensor -> its GGUF name, or its names in GGUF and Hugging Face files ({i}: the layer)
     rope       how GGUF files of the family pair rotated features: "interleaved" or "half"
@@ -61,6 +62,7 @@ class Architecture:
     encoder    whether tokens see those after them, and rows of the result are states of tokens
     enter      x [T, hidden], tokens [T] -> x before the first layer, and what else the layers carry
     leave      x [T, hidden] -> x behind the last layer
+    classifiers  classes whose models end in scores of labels -> their heads
     unused     patterns of tensors that are of no use to the result, such as the heads an encoder was trained with
     adapt      what the family means by its keys where others mean something else; raises as read_config does
     """
@@ -89,6 +91,7 @@ class Architecture:
     encoder: bool = False
     enter: Callable[[Step, Value, Value, Weights], Value] = lambda s, x, tokens, w: x
     leave: Block = lambda s, x, w: x
+    classifiers: Mapping[str, Classifier] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     adapt: Callable[[Config, Keys], Config] = lambda config, keys: config
 
@@ -98,6 +101,11 @@ class Architecture:
         names = column({**every, **self.experts} if experts else every, checkpoint.container)
         bare = checkpoint.container != "gguf" and names["embedding"] not in checkpoint.tensors
         return {name: tensor.removeprefix(self.hf_prefix) for name, tensor in names.items()} if bare else names
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What `architectures` of config.json may name."""
+        return (*self.hf, *self.classifiers)
 
     def belongs(self, name: str, config: Config, layer: int) -> bool:
         """Whether a layer may have the tensor `name`: feed-forward blocks and experts exclude each other, and so do the tensors
@@ -244,11 +252,15 @@ def biases(*names: str, of: Names = DECODER) -> dict[str, tuple[str, str]]:
 
 def by_class() -> dict[str, Architecture]:
     """Every architecture by the names that `architectures` of config.json has for it."""
-    return {name: architecture for architecture in find().values() for name in architecture.hf}
+    return {name: architecture for architecture in every() for name in architecture.classes}
 
 
 def find() -> dict[str, Architecture]:
-    """Every architecture by its GGUF name."""
+    """The architectures of GGUF files by their names there."""
+    return {architecture.gguf: architecture for architecture in every() if architecture.gguf}
+
+
+def every() -> list[Architecture]:
+    """All of them."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    found = (getattr(importlib.import_module(f"{__name__}.{name}"), name.upper()) for name in names)
-    return {architecture.gguf: architecture for architecture in found}
+    return [getattr(importlib.import_module(f"{__name__}.{name}"), name.upper()) for name in names]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from llmc.errors import UnsupportedModelError
 from llmc.frontend.arch import ALWAYS, Architecture, Names, biases
+from llmc.frontend.classifier import Classifier
 from llmc.frontend.config import Config, Keys
 from llmc.frontend.dialect import GELUS, Dialect
 from llmc.frontend.encoder import attention_both
@@ -42,6 +43,11 @@ def model(prefix: str) -> Names:
     }  # fmt: skip
 
 
+def classifier(prefix: str) -> Classifier:
+    """What the pooler makes of the first token, and scores of that."""
+    return Classifier({"cls.dense": f"{prefix}pooler.dense.weight", "cls.out": "classifier.weight"})
+
+
 def block(s: Step, x: Value, w: Weights) -> Value:
     """x: [T, hidden] -> [T, hidden]."""
     x = norm(s, s.emit("add", x, attention_both(s, x, w), name="x"), w, "attn.post_norm")
@@ -53,7 +59,8 @@ def adapt(config: Config, keys: Keys) -> Config:
     """Nothing rotates."""
     kind = "absolute" if keys.gguf else keys.checkpoint.string("position_embedding_type", "absolute")
     if kind != "absolute" or (not keys.gguf and keys.checkpoint.flag("is_decoder", False)):
-        raise UnsupportedModelError(f"{keys.checkpoint.key_file}: llmc compiles bert as an encoder with absolute positions")
+        what = f"{keys.checkpoint.key_file}: {keys.checkpoint.architecture}"
+        raise UnsupportedModelError(f"{what} is compiled as an encoder with absolute positions alone")
     return replace(config, rope_dims=0)
 
 
@@ -70,6 +77,7 @@ BERT = Architecture(
     norm="layer_norm",
     model=model(PREFIX),
     encoder=True,
+    classifiers={"BertForSequenceClassification": classifier(PREFIX)},
     unused=HEADS,
     adapt=adapt,
 )

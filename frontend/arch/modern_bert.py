@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmc.frontend.arch import Architecture, biases
+from llmc.frontend.classifier import Classifier
 from llmc.frontend.config import Config, Keys
 from llmc.frontend.dialect import Dialect
 from llmc.frontend.encoder import attention_both
@@ -75,6 +76,12 @@ MODERN_BERT = Architecture(
         "head": "",
     },
     encoder=True,
+    classifiers={
+        "ModernBertForSequenceClassification": Classifier(
+            {"cls.dense": "head.dense.weight", "cls.norm": "head.norm.weight", "cls.out": "classifier.weight"},
+            function="gelu_erf", function_key="classifier_activation", poolings={"cls": "cls", "mean": "mean"},
+        )
+    },  # fmt: skip
     unused=(r"head\..*", r"decoder\..*"),
     implied=implied,
     adapt=adapt,

@@ -110,16 +110,20 @@ typedef struct llmc_model_info {
   uint64_t weights_bytes; /* size of the mapped weights file */
   uint64_t arena_bytes; /* working memory of a session, beside its pages and logits */
   uint64_t state_bytes; /* what recurrent layers keep of a sequence, whatever its length; 0 if there are none */
-  int32_t row_floats; /* floats of a row of results: vocab, or of an encoder hidden, or a classifier's labels */
-  int32_t encoder; /* not 0: the model embeds texts, llmc_embed(), and generates none */
-  int32_t pooling; /* llmc_pooling of an encoder */
+  int32_t row_floats; /* floats of a row of results: vocab, or of an embedding, or a classifier's labels */
+  int32_t encoder; /* not 0: the model embeds texts, llmc_embed(), or scores them, llmc_classify(), and generates none */
+  int32_t pooling; /* its llmc_pooling */
   int32_t normalize; /* not 0: its pooled embeddings have length 1 */
   int32_t segments; /* it tells apart */
   const char *device; /* "cpu", or the GPU code in use: "cuda:sm_90a"; lives as long as the model */
   uint64_t window_bytes; /* the most that layers with a window keep of a sequence, whatever its length; 0 if there are none */
+  int32_t labels; /* scores that a classifier gives; 0: the model is none */
 } llmc_model_info;
 
 llmc_status llmc_model_get_info(const llmc_model *model, llmc_model_info *info);
+
+/* What score `number` of a classifier stands for; lives as long as the model. NULL if there is no such score. */
+const char *llmc_model_label(const llmc_model *model, int32_t number);
 
 /* The model's vocabulary, or NULL if it was compiled without one. Closed with the model, not by the caller. */
 const llmc_vocabulary *llmc_model_vocabulary(const llmc_model *model);
@@ -149,6 +153,13 @@ enum {
 ** At most 3 * size + 5 ids come out. */
 llmc_status llmc_tokenize(const llmc_vocabulary *vocabulary, const char *text, size_t size, uint32_t flags, int32_t *tokens,
                           size_t capacity, size_t *count);
+
+/* Two texts to the token ids of one, by the template that the model was trained with: [CLS] text [SEP] pair [SEP], or as its tokenizer
+** has it. segments: which of the two a token belongs to, [capacity] as well; may be NULL. Otherwise as llmc_tokenize(), whose
+** LLMC_ADD_SPECIAL is implied. LLMC_ERR_ARG if the vocabulary has no template for two texts. At most 3 * (text_size + pair_size) + 16
+** ids come out. */
+llmc_status llmc_tokenize_pair(const llmc_vocabulary *vocabulary, const char *text, size_t text_size, const char *pair, size_t pair_size,
+                               uint32_t flags, int32_t *tokens, int32_t *segments, size_t capacity, size_t *count);
 
 /* Token ids to bytes, not ended by a 0; a token may hold part of a UTF-8 character. `size` gets the number of bytes of the whole
 ** text, also with LLMC_ERR_SPACE. flags: LLMC_SHOW_SPECIAL. LLMC_ERR_ARG if an id is outside the vocabulary. */
@@ -254,7 +265,8 @@ typedef enum llmc_pooling {
   LLMC_POOLING_NONE = 1, /* the state of every token */
   LLMC_POOLING_MEAN = 2, /* the mean of all states */
   LLMC_POOLING_CLS = 3, /* the state of the first token */
-  LLMC_POOLING_LAST = 4 /* the state of the last token */
+  LLMC_POOLING_LAST = 4, /* the state of the last token */
+  LLMC_POOLING_RANK = 5 /* the scores that a classifier gives to its labels, as they are: before softmax or sigmoid */
 } llmc_pooling;
 
 typedef struct llmc_embed_options {
@@ -266,14 +278,33 @@ typedef struct llmc_embed_options {
   int32_t normalize; /* > 0: what comes out has length 1; < 0: it is left as it is; 0: as the checkpoint says */
 } llmc_embed_options;
 
-/* What an encoder makes of a text: row_floats floats, or with LLMC_POOLING_NONE as many for each token. A classifier gives the scores
-** of its labels. Takes one of the session's sequences for the time of the call.
+/* What an embedding model makes of a text: row_floats floats, or with LLMC_POOLING_NONE as many for each token. A classifier gives the
+** scores of its labels. A model with layers after its pooling (a classifier is one) has no other. Takes one of the session's sequences
+** for the time of the call.
 **
 ** out   room for `capacity` floats; may be NULL if capacity is 0.
 ** size  floats of the result, also with LLMC_ERR_SPACE, when nothing has been computed.
 **
 ** Returns LLMC_ERR_ARG, also for a model that generates text; LLMC_ERR_CONTEXT, LLMC_ERR_SPACE, LLMC_ERR_FULL, LLMC_ERR_NOMEM. */
 llmc_status llmc_embed(llmc_session *session, const llmc_embed_options *options, float *out, size_t capacity, size_t *size);
+
+typedef struct llmc_classify_options {
+  size_t struct_size;
+  const char *text; /* any bytes */
+  size_t text_size;
+  const char *pair; /* a second text, such as the document that a query is matched with; NULL: there is none */
+  size_t pair_size;
+} llmc_classify_options;
+
+/* The scores that a classifier or reranker gives to its labels (llmc_model_label()), before softmax or sigmoid: of a text, or of two as
+** the model's own template puts them together (llmc_tokenize_pair()).
+**
+** scores  room for `capacity` floats; may be NULL if capacity is 0.
+** count   scores there are, also with LLMC_ERR_SPACE, when nothing has been computed.
+**
+** Returns LLMC_ERR_ARG for a model that is no classifier, and where there is no template for two texts; LLMC_ERR_CONTEXT for texts that
+** are too long: nothing is cut off; LLMC_ERR_SPACE, LLMC_ERR_FULL, LLMC_ERR_NOMEM. */
+llmc_status llmc_classify(llmc_session *session, const llmc_classify_options *options, float *scores, size_t capacity, size_t *count);
 
 /* ---- Sampling -------------------------------------------------------------------------------------------------------------- */
 

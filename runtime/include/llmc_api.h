@@ -47,6 +47,10 @@ typedef struct llmc_api_table {
   llmc_status (*embed)(llmc_session *, const llmc_embed_options *, float *, size_t, size_t *);
   llmc_status (*session_memory)(const llmc_session *, llmc_memory *);
   llmc_status (*session_sample)(llmc_session *, int32_t, llmc_sampler *, int32_t *);
+  const char *(*model_label)(const llmc_model *, int32_t);
+  llmc_status (*tokenize_pair)(const llmc_vocabulary *, const char *, size_t, const char *, size_t, uint32_t, int32_t *, int32_t *, size_t,
+                               size_t *);
+  llmc_status (*classify)(llmc_session *, const llmc_classify_options *, float *, size_t, size_t *);
 } llmc_api_table;
 
 /* The table for `version`, or NULL if this library does not speak it. */

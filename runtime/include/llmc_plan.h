@@ -182,7 +182,7 @@ typedef struct llmc_plan {
   uint32_t abi_version; /* LLMC_PLAN_VERSION */
   const char *model_name; /* what the checkpoint calls itself; never NULL */
   int32_t vocab;
-  int32_t row_floats; /* of a row of results: vocab of a decoder; hidden, or the labels of a classifier, of an encoder */
+  int32_t row_floats; /* of a row of results: vocab, or of a model that embeds what its head gives, hidden or the labels of a classifier */
   int32_t row_stride; /* row_floats rounded up to 16 */
   int32_t hidden;
   int32_t layers;
@@ -199,9 +199,13 @@ typedef struct llmc_plan {
   int32_t syncs; /* barriers of a step of one token */
   int32_t n_labels;
   const char *const *labels; /* what the ops of a step are called in a profile */
-  bool encoder; /* a step holds whole sequences, whose tokens see each other on both sides, and leaves nothing behind */
-  bool normalize; /* whether a pooled row of an encoder is brought to length 1 unless asked otherwise */
-  int32_t pooling; /* llmc_pooling of an encoder, unless asked otherwise */
+  int32_t n_classes; /* of a classifier; otherwise 0 */
+  const char *const *classes; /* the names of its scores, in their order */
+  bool embeds; /* rows of results are states of tokens, or what a head makes of pooled ones: no logits, and nothing is generated */
+  bool encoder; /* a step holds whole sequences, whose tokens see each other on both sides, and leaves nothing behind. It embeds */
+  bool normalize; /* whether a pooled row is brought to length 1 unless asked otherwise */
+  int32_t pooling; /* llmc_pooling of a model that embeds, unless asked otherwise */
+  int32_t pooled; /* llmc_pooling that a row of results comes from, where layers follow it: then there is no other; or 0 */
   int32_t segments; /* an encoder tells apart; 0 or more */
   void (*step)(const llmc_step *step, llmc_worker *worker); /* called by all workers at once; returns when this worker is done */
   const struct llmc_gpu_plan *gpu; /* llmc_gpu_plan.h; NULL: compiled for processors alone. Then n_isas is at least 1 */

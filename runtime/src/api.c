@@ -39,6 +39,9 @@ const llmc_api_table llmc_functions = {
     .embed = llmc_rt_embed,
     .session_memory = llmc_rt_session_memory,
     .session_sample = llmc_rt_session_sample,
+    .model_label = llmc_rt_model_label,
+    .tokenize_pair = llmc_rt_tokenize_pair,
+    .classify = llmc_rt_classify,
 };
 
 #if defined(_WIN32)

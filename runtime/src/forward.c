@@ -96,6 +96,25 @@ llmc_status llmc_session_memory(const llmc_session *s, llmc_memory *memory) {
   return known ? api->session_memory(s, memory) : LLMC_ERR_ARG;
 }
 
+const char *llmc_model_label(const llmc_model *m, int32_t number) {
+  const llmc_api_table *api = table(m, LLMC_MAGIC_MODEL);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, model_label);
+  return known ? api->model_label(m, number) : NULL;
+}
+
+llmc_status llmc_tokenize_pair(const llmc_vocabulary *v, const char *text, size_t text_size, const char *pair, size_t pair_size,
+                               uint32_t flags, int32_t *tokens, int32_t *segments, size_t capacity, size_t *count) {
+  const llmc_api_table *api = table(v, LLMC_MAGIC_VOCABULARY);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, tokenize_pair);
+  return known ? api->tokenize_pair(v, text, text_size, pair, pair_size, flags, tokens, segments, capacity, count) : LLMC_ERR_ARG;
+}
+
+llmc_status llmc_classify(llmc_session *s, const llmc_classify_options *options, float *scores, size_t capacity, size_t *count) {
+  const llmc_api_table *api = table(s, LLMC_MAGIC_SESSION);
+  bool known = api && api->struct_size > offsetof(llmc_api_table, classify);
+  return known ? api->classify(s, options, scores, capacity, count) : LLMC_ERR_ARG;
+}
+
 llmc_status llmc_sampler_open(llmc_model *m, const llmc_sampler_options *options, llmc_error *error, llmc_sampler **out) {
   if (out) *out = NULL;
   FORWARD(MODEL, m, sampler_open, m, options, error, out);

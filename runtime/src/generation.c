@@ -31,8 +31,15 @@ static uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* What runs a model that generates no text. */
+static llmc_status no_text(llmc_session *s) {
+  const char *kind = s->plan->n_classes ? "a classifier" : s->plan->encoder ? "an encoder" : "an embedding model";
+  const char *verb = s->plan->n_classes ? "classify" : "embed";
+  return llmc_fail(&s->error, LLMC_ERR_ARG, "the model is %s and generates no text: llmc_%s() or `llmc %s` runs it", kind, verb, verb);
+}
+
 static llmc_status check_options(llmc_session *s, const llmc_generate_options *o) {
-  if (s->plan->encoder) return llmc_fail(&s->error, LLMC_ERR_ARG, "the model is an encoder and generates no text: llmc_embed() or `llmc embed` runs it");
+  if (s->plan->embeds) return no_text(s);
   if (!o->tokens || !o->n_tokens) return llmc_fail(&s->error, LLMC_ERR_ARG, "the prompt is empty: a model needs at least one token");
   if (o->max_tokens < 0) return llmc_fail(&s->error, LLMC_ERR_ARG, "max_tokens %d: must not be negative", o->max_tokens);
   if (o->n_stop && !s->model->vocabulary) return llmc_fail(&s->error, LLMC_ERR_ARG, "stop texts: the model has no vocabulary");

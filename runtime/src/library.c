@@ -7,6 +7,7 @@ const llmc_api_table llmc_functions = {
     .vocabulary_close = llmc_rt_vocabulary_close,
     .tokenize = llmc_rt_tokenize,
     .detokenize = llmc_rt_detokenize,
+    .tokenize_pair = llmc_rt_tokenize_pair,
 };
 
 llmc_status llmc_vocabulary_open(const void *data, size_t size, const llmc_allocator *allocator, llmc_error *error,

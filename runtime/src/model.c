@@ -107,10 +107,11 @@ llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *inf
                           .weights_bytes = plan->weights.size,
                           .arena_bytes = model->gpu ? plan->gpu->arena_bytes : plan->arena_bytes,
                           .row_floats = plan->row_floats,
-                          .encoder = plan->encoder,
+                          .encoder = plan->embeds,
                           .pooling = plan->pooling,
                           .normalize = plan->normalize,
-                          .segments = plan->segments};
+                          .segments = plan->segments,
+                          .labels = plan->n_classes};
   for (int32_t i = 0; i < plan->n_cache_groups; i++) {
     const llmc_cache_group *group = &plan->cache_groups[i];
     if (group->kind == LLMC_CACHE_PAGED) ours.page_bytes += group->page_bytes;
@@ -119,6 +120,10 @@ llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *inf
       ours.window_bytes += group->page_bytes * (uint64_t)llmc_group_most(group, plan->context, ours.max_step_tokens);
   }
   return llmc_struct_write(info, &ours, sizeof ours) ? LLMC_OK : LLMC_ERR_ARG;
+}
+
+const char *llmc_rt_model_label(const llmc_model *model, int32_t number) {
+  return number >= 0 && number < model->plan->n_classes ? model->plan->classes[number] : NULL;
 }
 
 const llmc_vocabulary *llmc_rt_model_vocabulary(const llmc_model *model) { return model->vocabulary; }

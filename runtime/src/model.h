@@ -32,6 +32,7 @@ extern const llmc_api_table llmc_functions; /* api.c */
 llmc_status llmc_rt_model_open(const char *path, const llmc_model_options *options, llmc_error *error, llmc_model **out);
 llmc_status llmc_rt_model_close(llmc_model *model);
 llmc_status llmc_rt_model_get_info(const llmc_model *model, llmc_model_info *info);
+const char *llmc_rt_model_label(const llmc_model *model, int32_t number);
 const llmc_vocabulary *llmc_rt_model_vocabulary(const llmc_model *model);
 
 #endif

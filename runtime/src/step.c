@@ -220,7 +220,7 @@ llmc_status llmc_rt_session_step(llmc_session *s, const llmc_batch *given) {
 static llmc_status check_prefill(llmc_session *s, int32_t sequence, const int32_t *tokens, size_t count) {
   llmc_sequence *q = llmc_session_sequence(s, sequence);
   if (!q) return LLMC_ERR_ARG;
-  if (s->plan->encoder) REFUSE("the model is an encoder: llmc_embed() runs it");
+  if (s->plan->embeds) REFUSE("the model gives embeddings: llmc_embed() runs it");
   if (!tokens || !count) REFUSE("no tokens");
   if (count > (size_t)(s->context - q->length))
     return llmc_fail(&s->error, LLMC_ERR_CONTEXT, "sequence %d holds %d tokens: %zu more exceed the context of %d", sequence, q->length,

@@ -55,6 +55,13 @@ void llmc_tokenizer_close(llmc_tokenizer *tokenizer); /* NULL is fine */
 llmc_status llmc_tokenizer_encode(const llmc_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
                                   size_t capacity, size_t *count);
 
+/* As llmc_tokenizer_encode(), of two texts as one, with the tokens that the model expects between and around them; segments
+** [capacity], which of the two a token belongs to, may be NULL. LLMC_ERR_ARG where the tokenizer has no template for two. flags:
+** LLMC_PARSE_SPECIAL. */
+llmc_status llmc_tokenizer_encode_pair(const llmc_tokenizer *tokenizer, const char *text, size_t text_size, const char *pair,
+                                       size_t pair_size, unsigned flags, int32_t *ids, int32_t *segments, size_t capacity,
+                                       size_t *count);
+
 /* Token ids to bytes, not ended by a 0. The bytes of one token may be part of a UTF-8 character.
 **
 ** flags     LLMC_SHOW_SPECIAL: control tokens give their text instead of nothing; LLMC_REMOVE_SPECIAL.

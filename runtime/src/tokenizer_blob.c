@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tokenizer_normalize.h"
+#include "tokenizer_pair.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tokenizer tables are little-endian and used in place"
@@ -23,7 +24,7 @@ static const void *section(const llmc_tokenizer_header *h, int number) {
 /* Whether every section lies inside the blob, aligned. */
 static bool sections_fit(const llmc_tokenizer_header *h) {
   static const uint8_t width[LLMC_SECTIONS] = {4, 1, 1, 4, 16, 1, 4, 4, 16, 4, 4, 4, 16, 8, 4, 2,
-                                                1, 4, 2, 8, 4, 24, 2, 4, 1, 12, 4, 1, 8, 1, 1, 1};
+                                                1, 4, 2, 8, 4, 24, 2, 4, 1, 12, 4, 1, 8, 8, 1, 1};
   for (int i = 0; i < LLMC_SECTIONS; i++) {
     uint64_t offset = h->sections[i].offset, count = h->sections[i].count;
     if (offset % 16 || offset < sizeof *h || offset > h->size) return false;
@@ -65,6 +66,7 @@ static void point(llmc_tokenizer *t, const llmc_tokenizer_header *h) {
   COUNTED(pairs, PAIRS);
   COUNTED(charsmap, CHARSMAP);
   COUNTED(rewritten, REWRITTEN);
+  COUNTED(pair_template, PAIR_TEMPLATE);
   t->special_trie = trie(h, LLMC_SECTION_TRIE_NODES, LLMC_SECTION_TRIE_EDGES);
   t->word_trie = trie(h, LLMC_SECTION_WORD_NODES, LLMC_SECTION_WORD_EDGES);
 #undef COUNTED
@@ -127,7 +129,7 @@ bool llmc_tokenizer_map(llmc_tokenizer *t, const void *blob, size_t size) {
   if (size < sizeof *h || memcmp(h->magic, "LLMCTOK", 8) || h->version != LLMC_TOKENIZER_VERSION || h->size != size) return false;
   if (h->kind < LLMC_KIND_BPE || h->kind > LLMC_KIND_UNIGRAM || !sections_fit(h) || !counts_fit(h) || !roles_fit(h)) return false;
   point(t, h);
-  if (!llmc_steps_fit(t)) return false;
+  if (!llmc_steps_fit(t) || !llmc_pair_template_fits(t)) return false;
   if (h->kind == LLMC_KIND_SPM || (h->kind == LLMC_KIND_UNIGRAM && !count(h, LLMC_SECTION_MACHINES))) return true;
   return classes_fit(t) && machines_fit(t);
 }

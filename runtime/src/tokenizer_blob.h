@@ -51,6 +51,7 @@ enum {
   LLMC_SECTION_CHARSMAP,
   LLMC_SECTION_REWRITTEN,
   LLMC_SECTION_SCORES,
+  LLMC_SECTION_PAIR_TEMPLATE,
   LLMC_SECTIONS = 32 /* entries of the directory; what has no name yet is empty */
 };
 
@@ -97,9 +98,13 @@ typedef struct llmc_pair {
   uint32_t first, second, composed;
 } llmc_pair;
 
+typedef struct llmc_pair_entry {
+  uint32_t what, segment; /* a token, or one of the texts: tokenizer_pair.h */
+} llmc_pair_entry;
+
 static_assert(sizeof(llmc_tokenizer_header) == 72 + 16 * LLMC_SECTIONS, "the header is read where it lies");
 static_assert(sizeof(llmc_text_entry) == 16 && sizeof(llmc_merge_entry) == 16, "entries are read where they lie");
-static_assert(sizeof(llmc_normal_step) == 24 && sizeof(llmc_pair) == 12, "entries are read where they lie");
+static_assert(sizeof(llmc_normal_step) == 24 && sizeof(llmc_pair) == 12 && sizeof(llmc_pair_entry) == 8, "entries are read where they lie");
 static_assert(sizeof(llmc_special) == 16 && sizeof(llmc_trie_node) == 8, "entries are read where they lie");
 
 /* Elements of each section are named n_x. */
@@ -117,8 +122,10 @@ struct llmc_tokenizer {
   llmc_trie special_trie, word_trie;
   const llmc_normal_step *steps;
   const llmc_pair *pairs;
+  const llmc_pair_entry *pair_template;
   size_t n_pieces, n_text_starts, n_text_entries, n_texts, n_merge_starts, n_merge_entries, n_expansion_ends, n_expansions;
-  size_t n_specials, n_patterns, n_steps, n_map_pages, n_map_entries, n_map_texts, n_pairs, n_charsmap, n_rewritten;
+  size_t n_specials, n_patterns, n_steps, n_map_pages, n_map_entries, n_map_texts, n_pairs, n_charsmap, n_rewritten,
+      n_pair_template;
 };
 
 /* Points t at the sections of a blob. False: it contradicts itself. */

@@ -73,6 +73,14 @@ llmc_status llmc_rt_tokenize(const llmc_vocabulary *v, const char *text, size_t 
   return llmc_tokenizer_encode(v->tokenizer, text ? text : "", size, flags, tokens, capacity, count);
 }
 
+llmc_status llmc_rt_tokenize_pair(const llmc_vocabulary *v, const char *text, size_t text_size, const char *pair, size_t pair_size,
+                                  uint32_t flags, int32_t *tokens, int32_t *segments, size_t capacity, size_t *count) {
+  if ((!text && text_size) || (!pair && pair_size) || (!tokens && capacity) || !count) return LLMC_ERR_ARG;
+  if (flags & ~(uint32_t)(LLMC_ADD_SPECIAL | LLMC_PARSE_SPECIAL)) return LLMC_ERR_ARG;
+  return llmc_tokenizer_encode_pair(v->tokenizer, text ? text : "", text_size, pair ? pair : "", pair_size, flags & LLMC_PARSE_SPECIAL,
+                                    tokens, segments, capacity, count);
+}
+
 llmc_status llmc_rt_detokenize(const llmc_vocabulary *v, const int32_t *tokens, size_t count, uint32_t flags, char *text, size_t capacity,
                                size_t *size) {
   if ((!tokens && count) || (!text && capacity) || !size || flags & ~(uint32_t)LLMC_SHOW_SPECIAL) return LLMC_ERR_ARG;

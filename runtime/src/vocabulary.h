@@ -24,6 +24,8 @@ llmc_status llmc_rt_vocabulary_open(const void *data, size_t size, const llmc_al
 llmc_status llmc_rt_vocabulary_close(llmc_vocabulary *vocabulary);
 llmc_status llmc_rt_tokenize(const llmc_vocabulary *vocabulary, const char *text, size_t size, uint32_t flags, int32_t *tokens,
                              size_t capacity, size_t *count);
+llmc_status llmc_rt_tokenize_pair(const llmc_vocabulary *vocabulary, const char *text, size_t text_size, const char *pair,
+                                  size_t pair_size, uint32_t flags, int32_t *tokens, int32_t *segments, size_t capacity, size_t *count);
 llmc_status llmc_rt_detokenize(const llmc_vocabulary *vocabulary, const int32_t *tokens, size_t count, uint32_t flags, char *text,
                                size_t capacity, size_t *size);
 

@@ -32,7 +32,7 @@ FORMS = [
 # product, is rounded: up to 88 times 2^-23.
 BOUND = {
     "silu": 2 * F32_FUNCTION, "gelu": 1e-5, "gelu_erf": 2 * F32_FUNCTION, CLAMPED: 1e-5, "relu2": F32_FUNCTION, "xielu": 1e-5,
-    "sigmoid": 2 * F32_FUNCTION,
+    "sigmoid": 2 * F32_FUNCTION, "relu": F32_FUNCTION,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ MAKES = {
     "gelu": ("%y", "gelu %x {"),
     "gelu_erf": ("%y", "gelu_erf %x {"),
     "relu2": ("%y", "relu2 %x {"),
+    "relu": ("%y", "relu %x {"),
     "xielu": ("%y", "xielu %x, %four {"),
     "sigmoid_mul": ("%y", "sigmoid_mul %x, %z {"),
     "gelu_mul": ("%y", "gelu_mul %x, %z {"),

@@ -41,6 +41,19 @@ llmc_status llmc_tokenizer_encode(const llmc_tokenizer *t, const char *text, siz
   return n > capacity ? LLMC_ERR_SPACE : LLMC_OK;
 }
 
+/* Beginning, text, end, pair. */
+llmc_status llmc_tokenizer_encode_pair(const llmc_tokenizer *t, const char *text, size_t text_size, const char *pair, size_t pair_size,
+                                       unsigned flags, int32_t *ids, int32_t *segments, size_t capacity, size_t *count) {
+  size_t first = 0, second = 0;
+  llmc_tokenizer_encode(t, text, text_size, flags | LLMC_ADD_SPECIAL, ids, capacity, &first);
+  if (first < capacity) ids[first] = FAKE_END;
+  size_t used = first + 1 < capacity ? first + 1 : capacity;
+  llmc_tokenizer_encode(t, pair, pair_size, flags, used ? ids + used : NULL, capacity - used, &second);
+  *count = first + 1 + second;
+  for (size_t i = 0; segments && i < *count && i < capacity; i++) segments[i] = i > first;
+  return *count > capacity ? LLMC_ERR_SPACE : LLMC_OK;
+}
+
 llmc_status llmc_tokenizer_piece(const llmc_tokenizer *t, int32_t id, unsigned flags, const char **bytes, size_t *size) {
   static const char all[256] = {
 #define ROW(x) (char)(x), (char)(x + 1), (char)(x + 2), (char)(x + 3), (char)(x + 4), (char)(x + 5), (char)(x + 6), (char)(x + 7)

@@ -45,6 +45,9 @@ static void test_null_handles(void) {
   ARG(llmc_generation_timings(NULL, NULL));
   ARG(llmc_generate(NULL, NULL, NULL, NULL, NULL, NULL));
   ARG(llmc_embed(NULL, NULL, NULL, 0, NULL));
+  ARG(llmc_classify(NULL, NULL, NULL, 0, NULL));
+  ARG(llmc_tokenize_pair(NULL, "", 0, "", 0, 0, &i, &i, 1, NULL));
+  CHECK(!llmc_model_label(NULL, 0));
   for (int s = -3; s < 20; s++) CHECK(llmc_status_name((llmc_status)s)[0]);
 }
 
@@ -137,6 +140,10 @@ static void test_batches_that_make_no_sense(llmc_session *s, int32_t sequence) {
   ARG(llmc_embed(s, &embed, state, 1, NULL));
   ARG(llmc_session_sample(s, 0, NULL, &length));
   ARG(llmc_session_sample(s, 0, (llmc_sampler *)s, &length));
+  llmc_classify_options classify = {.struct_size = sizeof classify, .text = "a", .text_size = 1};
+  ARG(llmc_classify(s, &classify, state, 1, &size)); /* nor has it labels */
+  ARG(llmc_classify(s, NULL, state, 1, &size));
+  ARG(llmc_classify(s, &classify, NULL, 1, &size));
   ARG(llmc_session_prefill(s, sequence, NULL, 1));
   ARG(llmc_session_prefill(s, sequence, tokens, 0));
   ARG(llmc_session_prefill(s, sequence, &bad_token, 1));

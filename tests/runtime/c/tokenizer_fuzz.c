@@ -74,6 +74,18 @@ static llmc_status round_trip(const llmc_tokenizer *t, const char *text, size_t 
   return status;
 }
 
+/* Encodes two texts as one, where the tokenizer has a way. */
+static llmc_status two_texts(const llmc_tokenizer *t, const char *text, size_t size, unsigned flags) {
+  int32_t *ids = malloc(ROOM * sizeof *ids), *segments = malloc(ROOM * sizeof *segments);
+  size_t half = size / 2, room = random_below(2) ? ROOM : random_below(20), count = 0;
+  llmc_status status = llmc_tokenizer_encode_pair(t, text, half, text + half, size - half, flags, ids, segments, room, &count);
+  CHECK(status == LLMC_OK || status == LLMC_ERR_SPACE || status == LLMC_ERR_NOMEM || status == LLMC_ERR_ARG);
+  for (size_t i = 0; status == LLMC_OK && i < count; i++) CHECK(ids[i] >= 0 && ids[i] < llmc_tokenizer_size(t) && segments[i] >= 0);
+  free(ids);
+  free(segments);
+  return status;
+}
+
 static void every_allocation_fails(const void *blob, size_t size) {
   char text[TEXT + 20];
   size_t n = random_text(text);
@@ -100,6 +112,7 @@ static void use(const unsigned char *bytes, size_t size) {
   if (llmc_tokenizer_from_memory(blob, size, NULL, &t) == LLMC_OK) {
     char text[TEXT + 20];
     for (int i = 0; i < 3; i++) round_trip(t, text, random_text(text), random_below(4));
+    two_texts(t, text, random_text(text), random_below(2) * LLMC_PARSE_SPECIAL);
     for (int32_t id = 0; id < llmc_tokenizer_size(t) && id < 400; id++) {
       const char *piece;
       size_t n;
