@@ -112,6 +112,7 @@ class Config:
     parallel: bool = False  # attention and feed-forward side by side, where a family has both kinds
     clip: float = 0.0  # what elements of q, k and v are clamped to; 0: not
     slopes: tuple[float, ...] = ()  # ALiBi's, one for each head; empty: none
+    distances: tuple[int, ...] = ()  # at which buckets to one side begin, where scores are joined by a bias for each; empty: none
     temperature: Temperature | None = None
     rotating: tuple[bool, ...] | None = None  # which layers rotate; None: as the family has it
     recurrent: tuple[bool, ...] = ()  # which layers keep a state instead of keys and values; empty: none

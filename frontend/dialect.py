@@ -20,7 +20,7 @@ GELU_TANH: Final = ("gelu_pytorch_tanh", "gelu_new")
 GELUS: Final = ("gelu", "gelu_python", "gelu_pytorch_tanh", "gelu_new", "gelu_fast")
 FUNCTIONS: Final = {
     "silu": "silu", "swish": "silu", "gelu": "gelu_erf", "gelu_python": "gelu_erf", "gelu_pytorch_tanh": "gelu",
-    "gelu_new": "gelu", "gelu_fast": "gelu", "relu2": "relu2", "xielu": "xielu",
+    "gelu_new": "gelu", "gelu_fast": "gelu", "relu2": "relu2", "relu": "relu", "xielu": "xielu",
 }  # fmt: skip
 """Names of activations in config.json -> the op."""
 

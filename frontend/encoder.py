@@ -15,12 +15,13 @@ MAX_STEP: Final = 1 << 14  # tokens: what a text may have at most, whatever the 
 
 
 def attention_both(
-    s: Step, x: Value, w: Weights, *, reach: int = 0, qk_norm: bool = False, table: Value | None = None
-) -> Value:
+    s: Step, x: Value, w: Weights, *,
+    reach: int = 0, qk_norm: bool = False, table: Value | None = None, bias: Value | None = None,
+) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: attention to both sides, to keys at most `reach` positions away unless that is 0.
 
-    table: rotates queries and keys. Keys and values live as long as the layer: one layer's place in the
-    cache serves all.
+    table: rotates queries and keys. bias [H, 2*span-1]: joins scores by distance. Keys and values live as long as the
+    layer: one layer's place in the cache serves all.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim, "attn.k": c.kv_heads * c.head_dim, "attn.v": c.kv_heads * c.head_dim}
@@ -34,7 +35,8 @@ def attention_both(
     s.kv = s.emit("kv_append", s.kv, k, v, name="kv", layer=0, kv_heads=c.kv_heads, head_dim=c.head_dim, fresh=True)
     of = {"layer": 0, "heads": c.heads, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "scale": c.attention_scale}
     within = {"reach": reach} if reach else {}
-    mixed = s.emit("attention_both", q, s.kv, s.positions, name="mixed", **of, **within)
+    joined = [] if bias is None else [bias]
+    mixed = s.emit("attention_both", q, s.kv, s.positions, *joined, name="mixed", **of, **within)
     return linear(s, mixed, w, "attn.out", c.hidden, c.heads * c.head_dim)
 
 
@@ -51,3 +53,19 @@ def add_segments(b: Builder, w: Weights, x: Value, hidden: int) -> Value:
         return x
     table = w.matrix("segments", count, hidden)
     return b.emit("add", x, b.emit("embedding", b.input("segments", SEGMENTS), table, name="segment"), name="x")
+
+
+def bucket_starts(buckets: int, furthest: int) -> tuple[int, ...]:
+    """The distances at which T5's buckets to one side begin: one by one up to half of them, then by equal factors.
+
+    Of n buckets, e in the first half, bucket b of the second begins at the first d of (d / e)^(n - e) >= (furthest / e)^(b - e):
+    whole numbers alone, so that no logarithm decides.
+    """
+    exact = buckets // 2
+    starts = [*range(exact)]
+    d = exact
+    for b in range(exact, buckets):
+        while d ** (buckets - exact) * exact ** (b - exact) < furthest ** (b - exact) * exact ** (buckets - exact):
+            d += 1
+        starts.append(d)
+    return tuple(starts)

@@ -35,6 +35,8 @@ class Step:
     windowed: bool = False  # whether a layer had a window
     slopes: Value | None = None  # of the heads, [H]
     temperatures: Value | None = None  # factors of queries, one for every so many positions
+    most_tokens: int = 0  # of the largest step
+    distance_bias: Value | None = None  # of the last layer that has one: what joins scores by distance
     ones: dict[int, Value] = field(default_factory=dict)  # by their number
     streams: tuple[Value, ...] = ()  # rows carried from layer to layer beside x
     per_layer: Value | None = None  # rows of each token for all layers

@@ -130,6 +130,7 @@ def build(
         _check_biases(w, architecture, config)
     table = _rope_table(b, w, config, positions)
     s = Step(b, config, positions, table, architecture.rope_style(container), cache, norm=architecture.norm)
+    s.most_tokens = step_tokens(architecture, config)
     s.local_rope_table = _local_rope_table(b, config, positions) or table
     embedding = w.matrix("embedding", vocab, config.hidden)
     x = b.emit("embedding", tokens, embedding, name="x")

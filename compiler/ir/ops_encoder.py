@@ -34,7 +34,7 @@ def mean_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 def _bucket_bias(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     (table,) = inputs
     expect(len(table.shape) == 2 and table.shape[0] == 2 * len(attrs["starts"]), "a row for each bucket before and after")
-    expect(attrs["starts"][0] == 0 and list(attrs["starts"]) == sorted(set(attrs["starts"])), "buckets begin at 0 and ascend")
+    expect(attrs["starts"][0] == 0 and list(attrs["starts"]) == sorted(attrs["starts"]), "buckets begin at 0 and ascend")
     return (f32(int(table.shape[1]), 2 * attrs["span"] - 1),)
 
 

@@ -17,6 +17,11 @@ MODERN: dict[str, Any] = {
     **MHA, "local_attention": 24, "num_hidden_layers": 4, "cls_token_id": 0, "sep_token_id": 1, "classifier_bias": True,
 }  # fmt: skip
 
+T5: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", *MHA)), "d_model": 64,
+    "d_ff": 96, "d_kv": 24, "num_layers": 3, "num_heads": 4, "max_position_embeddings": None, "n_positions": 512,
+}  # fmt: skip
+
 # Class -> the configuration of its model
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("RobertaModel", {**MHA, "pad_token_id": 1, "hidden_act": "gelu_new"}),
@@ -24,6 +29,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "modernbert": ("ModernBertModel", MODERN),
     "nomic-bert": ("NomicBertModel", MHA),
     "eurobert": ("EuroBertModel", {}),
+    "t5": ("T5EncoderModel", {**T5, "feed_forward_proj": "gated-gelu"}),
+    "t5-relu": ("T5EncoderModel", {**T5, "relative_attention_num_buckets": 20, "relative_attention_max_distance": 50}),
+    "umt5": ("UMT5EncoderModel", {**T5, "feed_forward_proj": "gated-gelu"}),
     "jina-v3": ("JinaEmbeddingsV3Model", {**MHA, "type_vocab_size": 1}),
 }
 CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
