@@ -45,7 +45,7 @@ def read_huggingface_vocabulary(folder: Path, size: int | None, pre: str | None 
     return replace(vocabulary, pair=huggingface_pair(content, vocabulary))
 
 
-def _read(folder: Path, content: Mapping[str, Any], size: int, pre: str | None) -> Vocabulary:
+def _read(folder: Path, content: Mapping[str, Any], size: int | None, pre: str | None) -> Vocabulary:
     """All of it but how two texts become one. content: of tokenizer.json."""
     config, has_model = _optional(folder / CONFIG), (folder / sentencepiece_model.NAME).exists()
     if model_type(content) == "WordPiece":
