@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llmc import debug
 from llmc.codegen.build import make_folder, sources, tvm_version
+from llmc.codegen.gpu import cuda_text
 from llmc.codegen.gpu.spec import GpuKernelSpec
 from llmc.errors import LlmcError, ToolchainError
 from llmc.gpu import Device
@@ -42,7 +43,9 @@ def _key(specs: Sequence[GpuKernelSpec], device: Device) -> str:
     """SHA-256, hexadecimal, of everything the code depends on."""
     modules = sorted({type(spec).__module__ for spec in specs} | {"llmc.codegen.gpu.build_worker"})
     digest = hashlib.sha256()
-    for text in (tvm_version(), _compiler(device), repr(device), *map(repr, specs), *(s for m in modules for s in sources(m))):
+    ours = cuda_text.text(specs) if device.kind == "cuda" else ""
+    read = (s for m in modules for s in sources(m))
+    for text in (tvm_version(), _compiler(device), repr(device), *map(repr, specs), ours, *read):
         digest.update(hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()
 

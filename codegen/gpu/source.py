@@ -6,14 +6,16 @@ import tvm
 from tvm import tirx
 from tvm.target import Target
 
-from llmc.codegen.gpu import tables
-from llmc.codegen.gpu.spec import GpuKernelSpec
+from llmc.codegen.gpu import cuda_text, tables
+from llmc.codegen.gpu.spec import GpuKernelSpec, TirSpec
 from llmc.gpu import Device
 
 
 def text(specs: Sequence[GpuKernelSpec], device: Device) -> str:
     """One source text with every kernel: CUDA C++ or OpenCL C."""
-    return tables.text(specs, device) + str(_build(specs, device).inspect_source())
+    ours = cuda_text.text(specs) if device.kind == "cuda" else ""
+    tir = str(_build(specs, device).inspect_source()) if any(isinstance(spec, TirSpec) for spec in specs) else ""
+    return tables.text(specs, device) + tir + ours
 
 
 def module(specs: Sequence[GpuKernelSpec], device: Device) -> "tvm.runtime.Module":
@@ -23,7 +25,7 @@ def module(specs: Sequence[GpuKernelSpec], device: Device) -> "tvm.runtime.Modul
 
 def _build(specs: Sequence[GpuKernelSpec], device: Device) -> "tvm.runtime.Module":
     target = _target(device)
-    functions = {spec.symbol: spec.generate(device).with_attr("target", target) for spec in specs}
+    functions = {spec.symbol: spec.generate(device).with_attr("target", target) for spec in specs if isinstance(spec, TirSpec)}
     with target:
         lowered = tvm.ir.transform.Sequential(_passes())(tvm.IRModule(functions))
     return tvm.get_global_func(f"target.build.{device.kind}")(lowered, target)

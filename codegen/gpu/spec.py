@@ -4,10 +4,12 @@ A spec is a frozen dataclass whose fields decide the symbol and the cache key. T
 parameters, so that the host plan can print it: `("n_tokens", "kv_heads", "1")`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from llmc.codegen.kernels.base import Param
+from llmc.ir.quant import Format
 
 if TYPE_CHECKING:
     from llmc.codegen.tir import PrimFunc
@@ -25,9 +27,8 @@ class Launch:
         assert 32 <= self.threads <= 256 and self.threads % 32 == 0, self  # ROCm without a device at hand allows 256
 
 
-@runtime_checkable
 class GpuKernelSpec(Protocol):
-    """A kernel the build can make for any GPU architecture."""
+    """A kernel as the host plan knows it."""
 
     @property
     def symbol(self) -> str:
@@ -42,8 +43,50 @@ class GpuKernelSpec(Protocol):
     @property
     def launch(self) -> Launch: ...
 
+
+@runtime_checkable
+class TirSpec(GpuKernelSpec, Protocol):
+    """A kernel the build can make for any GPU architecture."""
+
     def generate(self, device: "Device") -> "PrimFunc":
         """What one thread does, as a device function for `device`."""
+        ...
+
+
+class CudaSpec(ABC):
+    """A kernel that is CUDA C++ of ours, for CUDA devices alone: a template of templates/cuda and how it is called.
+
+    headers              files of templates/cuda that hold it, in order
+    weights              the format of those it reads, of which the text needs a description
+    blocks_per_processor thread blocks that registers must leave room for
+    """
+
+    headers: ClassVar[tuple[str, ...]]
+
+    @property
+    def weights(self) -> Format | None:
+        return None
+
+    @property
+    def blocks_per_processor(self) -> int:
+        return 1
+
+    @property
+    @abstractmethod
+    def symbol(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def params(self) -> tuple[Param, ...]: ...
+
+    @property
+    @abstractmethod
+    def launch(self) -> Launch: ...
+
+    @property
+    @abstractmethod
+    def call(self) -> str:
+        """The C++ statement that is the body of the kernel."""
         ...
 
 
