@@ -99,7 +99,7 @@ def compile(
     with clock.phase("optimizing"):
         kv = kv or KV_DTYPE[activations]
         plan = lower(optimize(model.graph, activations, kv, formats))
-        gpu_plan = _gpu_plan(optimize(for_gpu(model.graph), "f32", kv, formats), plan) if wanted.devices else None
+        gpu_plan = _gpu_plan(optimize(for_gpu(model.graph), "f32", kv, formats), plan, activations) if wanted.devices else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         folder = Path(beside) / out.name
@@ -110,10 +110,10 @@ def compile(
     return CompileResult(out, wanted.name, files, len(plan.specs), plan.calls, plan.arena, lost, clock.seconds)
 
 
-def _gpu_plan(graph: Graph, plan: Plan) -> GpuPlan:
-    """Raises UnsupportedModelError for what has no GPU kernels yet."""
+def _gpu_plan(graph: Graph, plan: Plan, activations: str) -> GpuPlan:
+    """What is int8 on processors is f16 on matrix units. Raises UnsupportedModelError for what has no GPU kernels yet."""
     try:
-        return lower_gpu(graph, plan.weights)
+        return lower_gpu(graph, plan.weights, exact=activations == "f32")
     except NoKernelError as error:
         raise UnsupportedModelError(f"this model cannot be compiled for a GPU: {error}", hint="--target cpu") from error
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from llmc import debug
 from llmc.codegen.build import make_folder, sources, tvm_version
 from llmc.codegen.gpu import cuda_text
-from llmc.codegen.gpu.spec import GpuKernelSpec
+from llmc.codegen.gpu.spec import CudaSpec, GpuKernelSpec
 from llmc.errors import LlmcError, ToolchainError
 from llmc.gpu import Device
 
@@ -27,9 +27,7 @@ Job = tuple[tuple[GpuKernelSpec, ...], Device, Path]
 def build(specs: Sequence[GpuKernelSpec], devices: Sequence[Device]) -> list[Path]:
     """A cubin or code object with all of `specs` for each device, in order. Raises ToolchainError with the compiler's words."""
     folder = debug.cache_dir() / "gpu"
-    jobs = [
-        (tuple(specs), device, folder / f"{device.symbol}-{_key(specs, device)[:32]}.{device.suffix}") for device in devices
-    ]
+    jobs = [_job(specs, device, folder) for device in devices]
     missing = [job for job in jobs if not job[2].exists()]
     if missing:
         make_folder(folder)
@@ -37,6 +35,12 @@ def build(specs: Sequence[GpuKernelSpec], devices: Sequence[Device]) -> list[Pat
             for _ in pool.map(_run, missing):
                 pass
     return [path for _, _, path in jobs]
+
+
+def _job(specs: Sequence[GpuKernelSpec], device: Device, folder: Path) -> Job:
+    """Without kernels that the device cannot have."""
+    possible = tuple(spec for spec in specs if device.kind == "cuda" or not isinstance(spec, CudaSpec))
+    return possible, device, folder / f"{device.symbol}-{_key(possible, device)[:32]}.{device.suffix}"
 
 
 def _key(specs: Sequence[GpuKernelSpec], device: Device) -> str:

@@ -86,24 +86,32 @@ def text(fmt: Format) -> str:
     if not supported(fmt):
         raise ValueError(f"{fmt.name} is no format for matrix units")
     shape = Shape.of(fmt)
-    dense = isinstance(fmt, DenseFormat)
     facts = {
         "stages": shape.stages, "blocks": shape.blocks, "head_bytes": shape.head, "code_bytes": shape.codes,
-        "groups": shape.groups, "table_bytes": shape.table, "group": 0 if dense else fmt.group,
-        "columns": 1 if dense else fmt.weights, "bytes": ROWS * fmt.nbytes,
-        "block_codes_at": 0 if dense else TileLayout(fmt).codes_at, "unit_bytes": 0 if dense else TileLayout(fmt).codes.nbytes,
+        "groups": shape.groups, "table_bytes": shape.table, "bytes": ROWS * fmt.nbytes, "columns": fmt.weights,
+        **_block_facts(fmt),
     }  # fmt: skip
-    flags = {
-        "dense": dense, "bfloat": fmt.name == "bf16", "scaled": not dense and fmt.scale is not None,
-        "lowered": lowered(fmt),
-        "coded_min": not dense and fmt.min is not None and fmt.min.codes is not None,
-        "zero_points": not dense and fmt.min is not None and fmt.min.zero_point,
-    }  # fmt: skip
-    lines = [f"  static constexpr int {name} = {value};" for name, value in facts.items()]
-    lines += [f"  static constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]
-    if not isinstance(fmt, DenseFormat):
+    lines = [f"  static constexpr {_type(value)} {name} = {str(value).lower()};" for name, value in facts.items()]
+    if isinstance(fmt, BlockFormat):
         lines += [*_factors(fmt), *_codes(fmt), *_pair(fmt)]
     return "\n".join(["namespace llmc {", f"struct {struct(fmt)} {{", *lines, "};", "}  // namespace llmc", ""])
+
+
+def _block_facts(fmt: Format) -> dict[str, int]:
+    """What dense formats have none of."""
+    if isinstance(fmt, DenseFormat):
+        flags = dict.fromkeys(("scaled", "lowered", "coded_min", "zero_points"), False)
+        return {"dense": True, "bfloat": fmt.name == "bf16", "group": 0, "block_codes_at": 0, "unit_bytes": 0, **flags}
+    layout, zero_points = TileLayout(fmt), fmt.min is not None and fmt.min.zero_point
+    return {
+        "dense": False, "bfloat": False, "group": fmt.group, "block_codes_at": layout.codes_at, "unit_bytes": layout.codes.nbytes,
+        "scaled": layout.scale is not None, "lowered": lowered(fmt), "coded_min": layout.min is not None,
+        "zero_points": zero_points,
+    }  # fmt: skip
+
+
+def _type(value: int) -> str:
+    return "bool" if isinstance(value, bool) else "int"
 
 
 def struct(fmt: Format) -> str:

@@ -28,6 +28,7 @@ def emit(plan: GpuPlan, codes: list[Code]) -> str:
     )
     return template.render(
         kernels=[_kernel(spec) for spec in plan.specs],
+        common=plan.common,
         statements=plan.statements,
         picks=plan.picks,
         pick_parts=plan.pick_parts,

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from llmc.codegen.caches import cache_of, caches_of
+from llmc.codegen.gpu import lower_matrix
 from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
 from llmc.codegen.gpu.kernels.best import GpuBest, parts
 from llmc.codegen.gpu.kernels.elementwise import (
@@ -33,7 +34,7 @@ from llmc.codegen.gpu.kernels.latent_attention import GpuLatentAttention
 from llmc.codegen.gpu.kernels.linear import WIDTHS, GpuLinear
 from llmc.codegen.gpu.kernels.norm import GpuHeadNorm, GpuNorm
 from llmc.codegen.gpu.kernels.rope import GpuRope, GpuRopeTable
-from llmc.codegen.gpu.spec import GpuKernelSpec
+from llmc.codegen.gpu.spec import CudaSpec, GpuKernelSpec
 from llmc.codegen.plan import NoKernelError
 from llmc.codegen.states import States
 from llmc.codegen.weights import WeightFile, place
@@ -66,16 +67,22 @@ class GpuPlan:
 
     @property
     def specs(self) -> list[GpuKernelSpec]:
-        """Every kernel, in the order of its number."""
-        return [*self.kernels.values()]
+        """Every kernel, in the order of its number: those that all devices have come first."""
+        return sorted(self.kernels.values(), key=lambda spec: isinstance(spec, CudaSpec))
+
+    @property
+    def common(self) -> int:
+        """How many kernels all devices have."""
+        return sum(not isinstance(spec, CudaSpec) for spec in self.kernels.values())
 
 
-def lower(graph: Graph, weights: WeightFile | None = None) -> GpuPlan:
+def lower(graph: Graph, weights: WeightFile | None = None, exact: bool = False) -> GpuPlan:
     """The plan of a graph that has been through all passes. Raises NoKernelError naming an op that has no GPU kernel.
 
-    weights: the file of the same model's CPU plan, where an artifact holds both.
+    weights: the file of the same model's CPU plan, where an artifact holds both. exact: activations stay f32, so matrix units,
+    which take halves, stay idle.
     """
-    lowering = _Lowering(graph, weights or place(graph))
+    lowering = _Lowering(graph, weights or place(graph), exact)
     for node in graph.nodes:
         if node.op in SOURCES:
             continue
@@ -125,9 +132,11 @@ def _float(x: float) -> str:
 class _Lowering:
     """C expressions for the values of one graph."""
 
-    def __init__(self, graph: Graph, weights: WeightFile) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, weights: WeightFile, exact: bool) -> None:
+        self.graph, self.exact = graph, exact
         self.plan = GpuPlan(weights, align(int(graph.attrs["arena"])), graph.bounds["T"])
+        self.halves = lower_matrix.Halves.of(graph, self.plan.arena)
+        self.plan.arena += 0 if exact else self.halves.nbytes
         self.caches = caches_of(graph)
         self.recurrent = States.of(graph)
         self.inputs = {node.output.name: node.output.name for node in graph.of_kind("input")}
@@ -152,10 +161,14 @@ class _Lowering:
 
     def launch(self, spec: GpuKernelSpec, *args: object) -> None:
         """Queues a kernel. Its last parameter, the number of tokens, is among the arguments."""
+        self.plan.statements.append(self.call(spec, *args))
+
+    def call(self, spec: GpuKernelSpec, *args: object) -> str:
+        """The statement that queues a kernel."""
         known = self.plan.kernels.setdefault(spec.symbol, spec)
         assert known == spec, spec.symbol
         assert len(args) == len(spec.params), spec.symbol
-        self.plan.statements.append(f"launch_{spec.symbol}(s, {', '.join(map(str, args))});")
+        return f"launch_{spec.symbol}(s, {', '.join(map(str, args))});"
 
     def wait_for_weights(self, node: Node) -> None:
         """What follows reads the weights of a node. They arrive in the order of the file, which is that of their first use."""
@@ -200,11 +213,14 @@ class _Lowering:
 
     def branches(self, *calls: Callable[[], None]) -> list[str]:
         """The statements of each call, which are taken out of the plan to be put together in another way."""
-        first, found = len(self.plan.statements), []
+        first, found, halved = len(self.plan.statements), [], self.halves.value
         for call in calls:
+            self.halves.value = None
             call()
+            halved = halved if self.halves.value is None else None  # what lies there afterwards depends on the way taken
             found.append(" ".join(self.plan.statements[first:]))
             del self.plan.statements[first:]
+        self.halves.value = halved
         return found
 
     def in_place(self, source: Value, target: Value) -> None:
@@ -215,13 +231,15 @@ class _Lowering:
 
     def linear(self, x: Value, weight: Value, bias: Value | None, y: Value, scale: float = 1.0, at: str | None = None) -> None:
         """y = scale * (x W^T + bias), with the token tile that fits the step. `at`: where y lies, if not in its own place."""
-        fmt = _format(weight)
-        tiles = align(int(weight.type.shape[0]), TILE) // TILE
-        args = (
-            self.weight(weight), self.f32(x), self.vector(bias), at or self.f32(y), _columns(x), tiles, _ld(x),
-            align(int(weight.type.shape[0]), TILE), _float(scale), self.tokens(x),
-        )  # fmt: skip
+        fmt, n, ld = _format(weight), align(int(weight.type.shape[0]), TILE), _ld(x)
+        places, rest = (self.vector(bias), at or self.f32(y)), (_float(scale), self.tokens(x))
+        args = (self.weight(weight), self.f32(x), *places, _columns(x), n // TILE, ld, n, *rest)
         by_width(self, self.tokens(x), lambda p: self.launch(GpuLinear(fmt, p, bias is not None), *args))
+        if self.exact:
+            return
+        matrix = lower_matrix.linear(self.call, self.halves, fmt, x, self.f32(x), self.weight(weight), *places, n, ld, *rest)
+        if matrix:
+            self.plan.statements.append(f"if (s->matrix_units) {{ {matrix} }} else {{ {self.plan.statements.pop()} }}")
 
     def layer(self, node: Node) -> tuple[str, str, str]:
         """Address of a layer inside page 0 of its group, the group's page tables, and the bytes of a page."""

@@ -35,6 +35,7 @@ typedef struct llmc_gpu_step {
   int32_t length; /* positions of the longest sequence, with this step's, rounded up to pages that are a power of two */
   int32_t table_stride;
   int32_t processors; /* of the device: thread blocks it runs side by side, at least */
+  int32_t matrix_units; /* 1 where the code holds the kernels that are CUDA's alone */
   llmc_address tokens; /* i32 [n_tokens] */
   llmc_address positions; /* i32 [n_tokens] */
   llmc_address segments; /* i32 [n_tokens] */
@@ -74,6 +75,7 @@ typedef struct llmc_gpu_plan {
   const struct llmc_gpu_runtime *runtime; /* the runtime's functions: naming them here is what links them in */
   int32_t n_codes;
   int32_t n_kernels;
+  int32_t n_common; /* the first kernels, which the code of every driver holds; the others are in CUDA's alone */
   const llmc_gpu_code *codes;
   const char *const *kernels; /* [n_kernels]: names in the code */
   int32_t max_step_tokens;

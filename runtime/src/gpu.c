@@ -73,6 +73,7 @@ static llmc_status load_code(llmc_gpu *gpu, const char *dir, llmc_error *error) 
     if (status) return status;
     if (!failed) {
       snprintf(gpu->name, sizeof gpu->name, "%s:%s", code->driver, code->arch);
+      gpu->matrix_units = gpu->driver == &llmc_driver_cuda;
       return LLMC_OK;
     }
     tried[code - gpu->plan->codes] = true;
@@ -83,7 +84,7 @@ static llmc_status load_code(llmc_gpu *gpu, const char *dir, llmc_error *error) 
 static llmc_status find_kernels(llmc_gpu *gpu, llmc_error *error) {
   gpu->functions = llmc_alloc_zeroed(&gpu->allocator, (size_t)gpu->plan->n_kernels, sizeof *gpu->functions);
   if (!gpu->functions) return llmc_fail(error, LLMC_ERR_NOMEM, "no memory for the kernels' handles");
-  for (int32_t i = 0; i < gpu->plan->n_kernels; i++)
+  for (int32_t i = 0; i < (gpu->matrix_units ? gpu->plan->n_kernels : gpu->plan->n_common); i++)
     if (gpu->driver->find(gpu->device, gpu->module, gpu->plan->kernels[i], &gpu->functions[i]))
       return llmc_fail(error, LLMC_ERR_FORMAT, "the code for %s lacks kernel %s", gpu->name, gpu->plan->kernels[i]);
   return LLMC_OK;

@@ -213,7 +213,8 @@ llmc_status llmc_gpu_run(llmc_gpu_session *s, const llmc_gpu_batch *b, llmc_erro
   if (status) return status;
   llmc_gpu_step step = {.queue = q, .n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .n_rows = b->n_rows, .context = b->context,
                         .length = bucket(b->length), .table_stride = s->needs.table_stride,
-                        .processors = gpu->driver->processors(gpu->device), .logits = s->logits,
+                        .processors = gpu->driver->processors(gpu->device), .matrix_units = gpu->matrix_units,
+                        .logits = s->logits,
                         .arena = s->arena, .weights = gpu->weights, .constants = gpu->constants, .pools = s->pools, .tables = s->tables};
   send(s, b, &step);
   if (!q->code) launch(s, b, &step);

@@ -14,6 +14,7 @@ struct llmc_gpu {
   llmc_allocator allocator;
   llmc_device *device;
   char name[48]; /* "cuda:sm_90a" */
+  bool matrix_units; /* whether the code holds more than the plan's common kernels */
   void *module;
   void **functions; /* [plan->n_kernels] */
   llmc_gpu_memory *memory;

@@ -321,27 +321,32 @@ struct Linear {
       const float *first = sums_of_parts + i / EACH * SPLIT * EACH + i % EACH;
       float total = first[0];
       for (int other = 1; other < SPLIT; other++) total += first[other * EACH];
-      int row = i % (TILES * TILE), token = i % EACH / (TILES * TILE);
-      put((blockIdx.y * GROUPS + i / EACH) * TILES + row / TILE, row % TILE, first_token + token, total);
+      int row = (blockIdx.y * GROUPS + i / EACH) * TILES * TILE + i % (TILES * TILE);
+      int token = first_token + i % EACH / (TILES * TILE);
+      if (row >= p.tiles * TILE || token >= p.n_tokens) continue;
+      p.y[(u64)token * p.ldy + row] = (total * p.factors[token] + (p.bias ? p.bias[row] : 0)) * p.scale;
     }
   }
 
   LLMC_DEVICE void write() {
-#pragma unroll
+    float bias[TILES][2];
     for (int i = 0; i < TILES; i++)
+      for (int half = 0; half < 2; half++)
+        bias[i][half] = p.bias && first_tile + i < p.tiles ? p.bias[(first_tile + i) * TILE + g + 8 * half] : 0;
 #pragma unroll
-      for (int n = 0; n < EIGHTS; n++)
+    for (int n = 0; n < EIGHTS; n++)
 #pragma unroll
-        for (int c = 0; c < 4; c++)
-          put(first_tile + i, g + 8 * (c / 2), first_token + 8 * n + 2 * t + c % 2, acc[i][n][c]);
-  }
-
-  LLMC_DEVICE void put(int tile, int row, int token, float value) {
-    if (tile >= p.tiles || token >= p.n_tokens) return;
-    int r = tile * TILE + row;
-    value *= p.factors[token];
-    if (p.bias) value += p.bias[r];
-    p.y[(u64)token * p.ldy + r] = value * p.scale;
+      for (int c = 0; c < 2; c++) {
+        int token = first_token + 8 * n + 2 * t + c;
+        if (token >= p.n_tokens) continue;
+        float factor = p.factors[token];
+        float *y = p.y + (u64)token * p.ldy + first_tile * TILE + g;
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+          if (first_tile + i < p.tiles)
+            for (int half = 0; half < 2; half++)
+              y[i * TILE + 8 * half] = (acc[i][n][c + 2 * half] * factor + bias[i][half]) * p.scale;
+      }
   }
 };
 

@@ -1,4 +1,4 @@
-"""The fake drivers (fake_cuda.c, fake_hip.c) as Python objects, and a launcher that runs each kernel on PoCL.
+"""The fake drivers (fake_cuda.c, fake_hip.c) as Python objects, and a launcher for kernels: on PoCL, or as C++.
 
 The runtime opens libcuda.so.1 or libamdhip64.so by name. A library of that name which the process has already loaded is what it
 gets, so loading the fake one first is all it takes.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.codegen.gpu.spec import GpuKernelSpec
+from llmc.codegen.gpu.spec import CudaSpec, GpuKernelSpec
 
 _C = {"int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "float": ctypes.c_float}
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.POINTER(ctypes.c_void_p))
@@ -93,9 +93,12 @@ class FakeDriver:
         for p, value in zip(spec.params, values, strict=True):
             assert not p.is_pointer or value == 0 or self.library.fake_extent(value), f"{spec.symbol}: {p.name} = {value:#x}"
         if self.execute is True or (self.execute and spec.symbol.startswith(self.execute)):
-            from tests.codegen.gpu import opencl
+            from tests.codegen.gpu import emulation, opencl
 
-            opencl.launch(spec, grid, values)
+            if isinstance(spec, CudaSpec):
+                emulation.launch(emulation.ours([*self.kernels.values()]), spec, grid, values)
+            else:
+                opencl.launch(spec, grid, values)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from llmc.passes.pipeline import optimize
 DEMO = Path(__file__).parents[2] / "examples" / "pydocs-q4_k_m.gguf"
 
 
-def specs(source: Path) -> list[GpuKernelSpec]:
-    return lower(optimize(open_model(source).graph, "f32", "f32")).specs
+def specs(source: Path, exact: bool = True) -> list[GpuKernelSpec]:
+    """Of a model compiled with activations "f32", or with others."""
+    return lower(optimize(open_model(source).graph, "f32", "f32" if exact else "f16"), exact=exact).specs
 
 
 @cache

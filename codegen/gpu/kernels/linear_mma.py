@@ -9,6 +9,7 @@ from llmc.ir.quant import Format
 from llmc.ir.tiles import ROWS
 
 SHARED = 48 << 10  # bytes a block has without asking
+SUM_COLUMNS = 16  # whose activations are summed for mins
 _HALF = 2
 
 
@@ -127,7 +128,8 @@ class GpuHalve(CudaSpec):
     @property
     def params(self) -> tuple[Param, ...]:
         return params(
-            "const float *x, uint32_t *halves, uint32_t *sums, float *factors, int32_t k, int32_t ldx, int32_t ldh, int32_t n_tokens"
+            "const float *x, uint32_t *halves, uint32_t *sums, float *factors, int32_t k, int32_t ldx, int32_t ldh, "
+            "int32_t n_tokens"
         )
 
     @property

@@ -1,6 +1,7 @@
 """Reads what a cubin says of its kernels: an ELF whose `.nv.info` sections list attributes, as `cuobjdump -elf` prints them."""
 
 import struct
+from collections import Counter
 from dataclasses import dataclass, field
 
 VALUE, HALF = 4, 3  # forms of an attribute: so many bytes, or two bytes in place
@@ -34,6 +35,15 @@ def kernels(data: bytes) -> dict[str, Kernel]:
             symbol, number = struct.unpack("<II", value)
             setattr(found[symbols[symbol]], places[kind], number)
     return found
+
+
+MMA = 0x23C  # the opcode of HMMA: the low 12 bits of an instruction
+
+
+def instructions(data: bytes, kernel: str) -> Counter[int]:
+    """How often each opcode stands in a kernel. Instructions of sm_70 and later have 16 bytes."""
+    code = _sections(data)[0][f".text.{kernel}"]
+    return Counter(struct.unpack_from("<Q", code, at)[0] & 0xFFF for at in range(0, len(code), 16))
 
 
 def _attributes(data: bytes) -> list[tuple[int, bytes]]:

@@ -39,9 +39,9 @@ def library(specs: tuple[CudaSpec, ...]) -> ctypes.CDLL:
     path = folder / f"{hashlib.sha256((source + repr(FLAGS)).encode()).hexdigest()[:32]}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            (Path(temporary) / "kernels.cc").write_text(source)
-            out = Path(temporary) / "kernels.so"
-            subprocess.run([sys.executable, "-m", "ziglang", "c++", *FLAGS, Path(temporary) / "kernels.cc", "-o", out], check=True)
+            text_file, out = Path(temporary) / "kernels.cc", Path(temporary) / "kernels.so"
+            text_file.write_text(source)
+            subprocess.run([sys.executable, "-m", "ziglang", "c++", *FLAGS, text_file, "-o", out], check=True)
             out.replace(path)
     return ctypes.CDLL(str(path))
 
