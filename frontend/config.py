@@ -18,7 +18,7 @@ from llmc.frontend.dialect import MAX_LENGTH, PLAIN, Dialect, huggingface_option
 from llmc.frontend.experts import Experts, read_experts
 from llmc.frontend.latent import Latent, read_latent
 from llmc.frontend.recurrent import Delta, Ssm
-from llmc.frontend.rope import RopeScaling
+from llmc.frontend.rope import RopeScaling, yarn_mscale
 from llmc.frontend.rope_config import huggingface_rope
 
 LONG_FACTORS = "rope_factors_long.weight"
@@ -169,7 +169,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     head_dim = latent.rope if latent else _head_dim(keys, hidden, heads)
     context = keys.integer("context", high=MAX_LENGTH)
     if keys.gguf:
-        rope_dims, base, scaling = _gguf_rope(keys, head_dim, context)
+        rope_dims, base, scaling = _gguf_rope(keys, head_dim, context, dialect.latent)
     else:
         rope_dims, base, scaling = huggingface_rope(checkpoint, head_dim, context, dialect)
     options = _gguf_options(keys, layers, context) if keys.gguf else huggingface_options(keys, dialect, layers, context)
@@ -326,17 +326,17 @@ def _head_dim(keys: Keys, hidden: int, heads: int) -> int:
     return head_dim
 
 
-def _gguf_rope(keys: Keys, head_dim: int, context: int) -> tuple[int, float, RopeScaling]:
+def _gguf_rope(keys: Keys, head_dim: int, context: int, latent: bool) -> tuple[int, float, RopeScaling]:
     """(features that rotate, base, scaling)."""
     dims = keys.integer("rope.dimension_count", low=0, default=head_dim)
     if dims > head_dim or dims % 2:
         raise MalformedFileError(
             f"{keys.name('rope.dimension_count')} is {dims}; it must be even and at most the head dimension {head_dim}"
         )
-    return dims, keys.number("rope.freq_base", low=1e-3, high=1e12, default=10000.0), _gguf_scaling(keys, context)
+    return dims, keys.number("rope.freq_base", low=1e-3, high=1e12, default=10000.0), _gguf_scaling(keys, context, latent)
 
 
-def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
+def _gguf_scaling(keys: Keys, context: int, latent: bool) -> RopeScaling:
     kind = keys.checkpoint.string(keys.name("rope.scaling.type"), default="")
     if kind == "" and LONG_FACTORS in keys.checkpoint.tensors:  # files say longrope by having its factors
         kind = "longrope"
@@ -347,13 +347,24 @@ def _gguf_scaling(keys: Keys, context: int) -> RopeScaling:
         raise UnsupportedModelError(
             f"{keys.name('rope.scaling.type')} is {kind!r}; llmc can compile none, linear, yarn and longrope"
         )
+    default = REQUIRED if kind == "longrope" else 1.0
+    attention_factor = keys.number("rope.scaling.attn_factor", low=1e-6, high=1e6, default=default)
     return RopeScaling(
         kind,
         factor,
         original_context=keys.integer("rope.scaling.original_context_length", default=context, high=MAX_LENGTH),
-        attention_factor=keys.number(
-            "rope.scaling.attn_factor", low=1e-6, high=1e6, default=REQUIRED if kind == "longrope" else 1.0
-        ),
+        attention_factor=attention_factor,
+        magnitude=_gguf_magnitude(keys, factor, attention_factor, latent) if kind == "yarn" else None,
         beta_fast=keys.factor("rope.scaling.yarn_beta_fast") or 32.0,
         beta_slow=keys.factor("rope.scaling.yarn_beta_slow") or 1.0,
     )
+
+
+def _gguf_magnitude(keys: Keys, factor: float, attention_factor: float, latent: bool) -> float | None:
+    """What YaRN multiplies cos and sin by where the file holds config.json's mscale_all_dim: a quotient, mscale being 1, or in
+    models of latents the same. None where it does not.
+    """
+    weight = keys.number("rope.scaling.yarn_log_multiplier", low=0.0, high=1e3, default=0.0)
+    if not weight or factor <= 1.0:
+        return None
+    return attention_factor * (1.0 if latent else float(yarn_mscale(factor) / yarn_mscale(factor, weight)))

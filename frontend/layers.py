@@ -110,9 +110,9 @@ def reordered(s: Step, x: Value, order: Value | None) -> Value:
 def linears(s: Step, x: Value, w: Weights, fused: str, rows: dict[str, int], columns: int) -> list[Value]:
     """Products of one x, by name: x [T, columns] -> [T, rows] each.
 
-    A family that names a matrix `fused` stores their rows in it, one product's after the other's.
+    A model that has a matrix `fused` stores their rows in it, one product's after the other's.
     """
-    if fused not in w.names:
+    if not w.has(fused) and all(name in w.names for name in rows):
         return [linear(s, x, w, name, n, columns) for name, n in rows.items()]
     ends = [*accumulate(rows.values())]
     return [

@@ -9,7 +9,6 @@ import numpy as np
 
 from llmc.errors import MalformedFileError
 from llmc.frontend.arch import ATTENTION, QK_NORMS, Architecture, biases, without
-from llmc.frontend.config import Keys
 from llmc.frontend.dialect import Dialect
 from llmc.frontend.layers import Step, attention, mlp, norm, residual
 from llmc.frontend.weights import Weights
@@ -36,7 +35,7 @@ def xielu_parameters(w: Weights, layers: int) -> tuple[float, ...]:
 
 def _parameter(w: Weights, name: str, layers: int) -> float:
     if w.checkpoint.container == "gguf":
-        key = Keys(w.checkpoint).name(f"xielu.{name}")
+        key = f"xielu.{name}"  # without the family's prefix
         values = w.checkpoint.numbers(key)
         if len(values) not in (1, layers):
             raise w.checkpoint.wrong(key, f"has {len(values)} elements, expected one for each of {layers} layers")

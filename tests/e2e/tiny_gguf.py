@@ -31,15 +31,15 @@ def as_it_is(name: str, value: Array) -> Named:
 def write(
     tiny: Tiny, family: str, *, keys: Mapping[str, Any], convert: Convert = as_it_is, without: tuple[str, ...] = ()
 ) -> Path:
-    """model.gguf beside the directory: every tensor of the module in f32, `keys` under the family's prefix, but those of
-    `without`."""
+    """model.gguf beside the directory: every tensor of the module in f32, `keys` under the family's prefix ("/key" under none),
+    but those of `without`."""
     arch = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
     config = tiny.model.config.get_text_config()
     path = tiny.folder.with_suffix(".gguf")
     writer = gguf.GGUFWriter(path, family)
     stated = {name: value for name, value in {**_sizes(config), **keys}.items() if name not in without and value is not None}
     for name, value in stated.items():
-        _add(writer, f"{family}.{name}", value)
+        _add(writer, name[1:] if name.startswith("/") else f"{family}.{name}", value)
     _add_tokenizer(writer)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     for name, value in tensors(tiny, convert):
@@ -64,16 +64,16 @@ def permuted(heads: int, value: Array) -> Array:
 
 def _sizes(config: Any) -> dict[str, Any]:
     """What most converters write of a config."""
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 1)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     rope = getattr(config, "rope_parameters", None) or {}
     return {
-        "context_length": config.max_position_embeddings,
+        "context_length": getattr(config, "max_position_embeddings", None),
         "embedding_length": config.hidden_size,
         "block_count": config.num_hidden_layers,
         "feed_forward_length": getattr(config, "intermediate_size", None),
         "attention.head_count": heads,
-        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.head_count_kv": getattr(config, "num_key_value_heads", heads),
         "attention.key_length": head_dim,
         "attention.value_length": head_dim,
         "attention.layer_norm_rms_epsilon": getattr(config, "rms_norm_eps", None),
