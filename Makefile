@@ -5,6 +5,7 @@
 #   make test-pure  the quick tests, without TVM or a C compiler      make golden   rewrite golden files
 #   make wheel    build the wheel, install it elsewhere, use it      make clean    remove what was built, not .venv
 #   make test-qemu  the portable artifact as older processors (apt)   make readme   rewrite the README's table of what is supported
+#   make test-gpu   kernels and models on the GPU of this machine     make bench-gpu  their speed; gpu-kit makes what another one needs
 #   make peers    build the peers that make bench measures beside llmc, for this processor
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,10 +14,11 @@ PY := $(BIN)/python
 DEMO := build/demo.llmc
 MODEL := examples/pydocs-q4_k_m.gguf
 BENCH ?=
+KIT ?=
 PEERS := build/peers
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-pure test-qemu check types wheel bench peers golden readme clean
+.PHONY: demo test test-pure test-qemu check types wheel bench peers gpu-kit test-gpu bench-gpu golden readme clean
 
 $(PY):
 	$(PYTHON) -m venv .venv
@@ -74,6 +76,19 @@ peers:
 	$(PYTHON) -m venv $(PEERS)
 	CMAKE_ARGS='-DGGML_NATIVE=ON -DCMAKE_CXX_FLAGS="-include $(CURDIR)/benchmarks/peers/gcc_amx.h"' \
 	  $(PEERS)/bin/pip install --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36 ctranslate2==4.8.5
+
+# What a machine with a GPU is given: KIT="--target cuda:sm_80 --model NAME=MODEL.gguf". The script also runs there on its own.
+gpu-kit: .venv/.dev
+	$(PY) -m benchmarks.gpu.kit build/gpu-kit $(KIT)
+
+build/gpu-kit/run.py:
+	$(MAKE) gpu-kit
+
+test-gpu: build/gpu-kit/run.py
+	$(PY) build/gpu-kit/run.py --only tests
+
+bench-gpu: build/gpu-kit/run.py
+	$(PY) build/gpu-kit/run.py --only bench
 
 golden: .venv/.dev
 	$(PY) -m pytest tests/ir tests/passes tests/codegen --bless

@@ -53,6 +53,7 @@ SHAPES = {
     "qwen-0.5b": Shape("qwen2", 24, 896, 14, 2, 64, 4864, 151936, 32768, 1000000.0, "qwen2", eps=1e-6, bias=True, control=293),
     "tiny-moe": Shape("llama", 3, 256, 8, 2, 32, 512, 4096, 4096, 10000.0, "llama-bpe", experts=8, used=3),
     "moe-1b": Shape("llama", 16, 2048, 32, 8, 64, 1024, 128256, 131072, 500000.0, "llama-bpe", control=256, experts=16, used=4),
+    "llama-8b": Shape("llama", 32, 4096, 32, 8, 128, 14336, 128256, 8192, 500000.0, "llama-bpe", tied=False, control=256),
     "mistral-7b": Shape("llama", 32, 4096, 32, 8, 128, 14336, 32000, 32768, 10000.0, "llama-bpe", tied=False),
 }
 

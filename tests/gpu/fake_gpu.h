@@ -11,7 +11,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MAX_BLOCKS = 4096, MAX_KERNELS = 512, MAX_ARGUMENTS = 32, MAX_STREAMS = 256 };
+enum { MAX_BLOCKS = 4096, MAX_KERNELS = 512, MAX_ARGUMENTS = 32, MAX_STREAMS = 256, MAX_NAMES = 8192 };
 enum { INVALID = 1, OUT_OF_MEMORY = 2, BAD_IMAGE = 200, NOT_FOUND = 500, LAUNCH_FAILED = 719, RECORDING = 900 };
 
 typedef int launch_callback(const char *name, unsigned x, unsigned y, unsigned z, unsigned threads, void **arguments);
@@ -304,8 +304,14 @@ static int gpu_module_load(void **module, const char *image) {
 
 static int gpu_module_unload(void *module) { return free(module), objects--, 0; }
 
+/* A handle is the kernel's name, of which there is one copy. */
 static int gpu_function(void **function, void *module, const char *name) {
-  return *function = (void *)(uintptr_t)name, module && *name ? 0 : NOT_FOUND;
+  static char *names[MAX_NAMES];
+  int i = 0;
+  while (i < MAX_NAMES && names[i] && strcmp(names[i], name)) i++;
+  if (!module || !*name || i == MAX_NAMES) return NOT_FOUND;
+  if (!names[i]) names[i] = strdup(name);
+  return *function = names[i], 0;
 }
 
 static int gpu_launch(const char *name, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz, unsigned shared,
