@@ -117,6 +117,12 @@ class Cuda:
         self.stream = c.c_void_p()
         self("cuStreamCreate", c.byref(self.stream), 1)
 
+    def __enter__(self) -> Cuda:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self("cuStreamDestroy_v2", self.stream)
+
     def __call__(self, function: str, *arguments: object) -> None:
         code = getattr(self.c, function)(*arguments)
         if code:
@@ -141,6 +147,9 @@ class Cuda:
             except Refusal as refusal:
                 refusals.append(f"{path.name}: {refusal}")
         raise Refusal("; ".join(refusals) or "the kit holds no kernels")
+
+    def unload(self, module: c.c_void_p) -> None:
+        self("cuModuleUnload", module)
 
     def launch(self, module: c.c_void_p, case: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Array]:
         """Runs a recorded case (record.py) on copies of `arrays`; what is in them afterwards."""

@@ -43,6 +43,7 @@ def check_kernels(cuda: Cuda) -> dict[str, Any]:
         pairs = [(arrays.get(f"found_{name}", a), done[name]) for name, a in given.items()]
         error = max(difference(expected, computed, case["halves"]) for expected, computed in pairs)
         found[case["symbol"]] = max(error, found.get(case["symbol"], 0.0))
+    cuda.unload(module)
     wrong = {name: error for name, error in found.items() if not error <= KERNEL_TOLERANCE}
     worst = max(found.values(), default=0.0)
     print(f"{len(cases)} launches of {len(found)} kernels, worst {worst:.1e}; wrong: {wrong or 'none'}", flush=True)
@@ -219,6 +220,20 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, f"GPU memory {found['memory_bytes'] / 1e9:.2f} GB"])
 
 
+def everything(o: argparse.Namespace, library: Library, cuda: Cuda) -> dict[str, Any]:
+    """What was asked for, by name."""
+    found: dict[str, Any] = {}
+    if o.only != "bench":
+        found["kernels"] = check_kernels(cuda)
+        found["models"] = check_models(library, o.device)
+        if not o.no_sanitizer:
+            found["sanitizer"] = sanitize(["--only", "tests", "--device", o.device, "--no-sanitizer"])
+    if o.only != "tests":
+        found["bench"] = measure(library, cuda, o.device, o.quick)
+        print(table(found["bench"]))
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["tests", "bench"])
@@ -231,16 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Refusal as refusal:
         print(f"nothing was checked or measured: {refusal}", file=sys.stderr)
         return NO_GPU
-    library, found = Library(HERE / "libllmc.so"), {}
     try:
-        if o.only != "bench":
-            found["kernels"] = check_kernels(cuda)
-            found["models"] = check_models(library, o.device)
-            if not o.no_sanitizer:
-                found["sanitizer"] = sanitize(["--only", "tests", "--device", o.device, "--no-sanitizer"])
-        if o.only != "tests":
-            found["bench"] = measure(library, cuda, o.device, o.quick)
-            print(table(found["bench"]))
+        with cuda:
+            found = everything(o, Library(HERE / "libllmc.so"), cuda)
     except Refusal as refusal:
         print(f"failed: {refusal}", file=sys.stderr)
         return 1
