@@ -1,4 +1,5 @@
-"""Kernel launches with their results, from the tests that compare every kernel with float64 (tests/codegen/gpu, on PoCL).
+"""Kernel launches with their results, from the tests that compare every kernel with float64 (tests/codegen/gpu, on
+PoCL or emulated).
 
 What a test that passed has launched becomes a case of the kit: KIT/kernels/NNN.npz holds arrays, cases.json the numbers. Launches
 of more than MAX_BYTES are left out, and so are repetitions of a kernel beyond MAX_CASES.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +27,30 @@ Case = tuple[GpuKernelSpec, dict[str, Any], dict[str, Any]]  # what was given, a
 
 
 class _Recorder:
-    """A pytest plugin: opencl.run with a memory."""
+    """A pytest plugin: opencl.run and emulation.run with a memory."""
 
     def __init__(self) -> None:
         self.cases: list[Case] = []
         self.pending: list[Case] = []
+        self.modules: list[tuple[Any, Callable[..., dict[str, Any]]]] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self, session: pytest.Session) -> Any:
-        from tests.codegen.gpu import opencl
+        from tests.codegen.gpu import emulation, opencl
 
-        run = opencl.run
+        self.modules = [(module, module.run) for module in (opencl, emulation)]
+        for module, run in self.modules:
+            module.run = self.recorded(run)
+        return (yield)
 
-        def recorded(spec: GpuKernelSpec, **given: Any) -> dict[str, Any]:
+    def recorded(self, run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        def remember(spec: GpuKernelSpec, *among: Any, **given: Any) -> dict[str, Any]:
             kept = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in given.items()}
-            found = run(spec, **given)
+            found = run(spec, *among, **given)
             self.pending.append((spec, kept, {name: array.copy() for name, array in found.items()}))
             return found
 
-        opencl.run = recorded
-        try:
-            return (yield)
-        finally:
-            self.restore = lambda: setattr(opencl, "run", run)
+        return remember
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
@@ -56,7 +58,8 @@ class _Recorder:
             self.pending = []
 
     def pytest_sessionfinish(self) -> None:
-        self.restore()
+        for module, run in self.modules:
+            module.run = run
 
 
 def record(folder: Path, devices: Sequence[Device], tests: Sequence[str] = ("tests/codegen/gpu",)) -> list[GpuKernelSpec]:

@@ -54,6 +54,8 @@ def difference(expected: Any, computed: Any, halves: bool) -> float:
     """||a - b|| / ||a||; infinite where integers differ, or numbers that nobody wrote (NaN) do not lie in the same places."""
     if expected.dtype == np.uint8:  # pages of keys and values
         expected, computed = (a.view(np.float16 if halves else np.float32) for a in (expected, computed))
+    if expected.dtype == np.uint16:
+        expected, computed = expected.view(np.float16), computed.view(np.float16)
     if expected.dtype.kind != "f":
         return 0.0 if np.array_equal(expected, computed) else float("inf")
     empty = np.isnan(expected)
