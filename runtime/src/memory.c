@@ -34,6 +34,8 @@ void *llmc_alloc_zeroed(const llmc_allocator *a, size_t count, size_t size) {
   return memory;
 }
 
+bool llmc_allocator_is_lazy(const llmc_allocator *a) { return a->alloc == system_alloc; }
+
 void llmc_free(const llmc_allocator *a, void *memory) {
   if (memory) a->free(a->user, memory);
 }

@@ -15,6 +15,9 @@ void *llmc_alloc(const llmc_allocator *a, size_t count, size_t size, size_t alig
 /* llmc_alloc() filled with zeros, aligned for any type. */
 void *llmc_alloc_zeroed(const llmc_allocator *a, size_t count, size_t size);
 
+/* Whether memory of this allocator that is never touched costs address space alone, as malloc's does. */
+bool llmc_allocator_is_lazy(const llmc_allocator *a);
+
 void llmc_free(const llmc_allocator *a, void *memory); /* NULL is fine */
 
 #endif

@@ -5,6 +5,7 @@
 #include "memory.h"
 
 enum { FIRST_CAPACITY = 8, POOL_ALIGN = 64 };
+enum { RESERVED_BYTES = 1 << 30 }; /* of address space, for a pool that then never moves */
 
 void llmc_pages_open(llmc_pages *pages, const llmc_allocator *allocator, uint64_t page_bytes, int32_t limit) {
   *pages = (llmc_pages){.allocator = *allocator, .page_bytes = page_bytes, .limit = limit};
@@ -34,9 +35,17 @@ static llmc_status grow_pool(llmc_pages *pages, int64_t capacity, llmc_error *er
   return LLMC_OK;
 }
 
+/* Pages of the first pool. Growing holds two pools for a moment, half as much again as is needed: where memory that is not touched
+** costs nothing, the whole pool is there from the start, unless it is very large. */
+static int64_t first_capacity(const llmc_pages *pages) {
+  bool lazy = !pages->gpu && pages->page_bytes && llmc_allocator_is_lazy(&pages->allocator);
+  int64_t reserved = lazy ? (int64_t)(RESERVED_BYTES / pages->page_bytes) : 0;
+  return reserved > FIRST_CAPACITY ? reserved : FIRST_CAPACITY;
+}
+
 /* Doubling keeps the copying cheap. Memory that no page was handed out from is never touched, so it costs no resident memory. */
 static llmc_status grow(llmc_pages *pages, int64_t needed, llmc_error *error) {
-  int64_t capacity = pages->capacity ? 2 * (int64_t)pages->capacity : FIRST_CAPACITY;
+  int64_t capacity = pages->capacity ? 2 * (int64_t)pages->capacity : first_capacity(pages);
   if (capacity < needed) capacity = needed;
   if (capacity > pages->limit) capacity = pages->limit;
   int32_t *list = llmc_alloc(&pages->allocator, (size_t)capacity, sizeof *list, sizeof(void *));

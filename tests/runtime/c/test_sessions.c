@@ -1,4 +1,5 @@
 /* Sessions, sequences, pages and steps: what a text's logits are does not depend on how it came in. */
+#define _POSIX_C_SOURCE 200809L
 #include <string.h>
 
 #include "cache_group.h"
@@ -173,6 +174,38 @@ static void test_the_isa_may_only_be_lowered(const char *folder) {
   CHECK(llmc_model_open(folder, &options, &error, &model) == LLMC_ERR_CPU && !model);
 }
 
+typedef struct largest {
+  size_t bytes; /* of one block */
+} largest;
+
+static void *remember_alloc(void *user, size_t size, size_t align) {
+  largest *seen = user;
+  void *memory = NULL;
+  if (size > seen->bytes) seen->bytes = size;
+  return posix_memalign(&memory, align, size) ? NULL : memory;
+}
+
+static void remember_free(void *user, void *memory) {
+  (void)user;
+  free(memory);
+}
+
+/* A host's own allocator may commit what it gives: pools are as large as their pages need, and move as they grow. */
+static void test_pools_of_a_hosts_allocator_grow(const char *folder) {
+  largest seen = {0};
+  llmc_allocator allocator = {remember_alloc, remember_free, &seen};
+  llmc_model_options options = {.struct_size = sizeof options, .allocator = &allocator};
+  llmc_error error = {.text = ""};
+  llmc_model *model = NULL;
+  CHECK(llmc_model_open(folder, &options, &error, &model) == LLMC_OK);
+  test_only_wanted_rows_have_logits(model);
+  size_t few = seen.bytes;
+  test_prefill_takes_a_whole_context(model);
+  CHECK(seen.bytes > few);
+  test_many_sequences_never_mix(model, 2);
+  CHECK(llmc_model_close(model) == LLMC_OK);
+}
+
 int main(int argc, char **argv) {
   CHECK(argc == 2);
   llmc_model *model = open_model(argv[1]);
@@ -184,6 +217,7 @@ int main(int argc, char **argv) {
   test_prefill_takes_a_whole_context(model);
   test_only_wanted_rows_have_logits(model);
   test_pages_run_out_and_come_back(model);
+  test_pools_of_a_hosts_allocator_grow(argv[1]);
   test_a_crowded_machine_gets_through(model);
   test_two_models_and_several_sessions_at_once(argv[1]);
   test_the_isa_may_only_be_lowered(argv[1]);
