@@ -26,6 +26,7 @@ from llmc.ir.tiles import DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 _UNITS = 8  # whose sums are prepared together
+_PAIRED_TOKENS = 2  # so few take blocks of 32 columns in pairs, nine whole cache lines of Q4_0: 0.914 -> 0.929 of a read loop
 _TOGETHER = 4  # chains of dot products that are interleaved; 8 need more registers than there are
 
 
@@ -115,16 +116,34 @@ class _Q8:
             first = let(chunk * together)
             count = let(tir.minimum(self.blocks - first, tir.i32(together)))
             self.prepare(first * per, count * per)
-            with loop(0, count) as i:
-                block = let(first + i)
-                rows = self.block(block)
-                with maybe_loop(per) as unit:
-                    self.unit(rows, unit, block * per + unit, i * per + unit)
+            if per == 1 and self.tokens <= _PAIRED_TOKENS:
+                self.pairs(first, count)
+            else:
+                with loop(0, count) as i:
+                    self.small_block(first, i)
+
+    def pairs(self, first: Expr, count: Expr) -> None:
+        """Adds `count` blocks of 32 columns two at a time, and one if there is one left."""
+        with loop(0, tir.shifted(count, -1)) as pair:
+            self.prefetch(self.rows(let(first + pair * 2)), 0, 2)
+            for i in range(2):
+                self.small_block(first, let(pair * 2 + i))
+        with tir.when(tir.masked(count, 1) != 0):
+            self.small_block(first, let(count - 1))
+
+    def small_block(self, first: Expr, i: Expr) -> None:
+        """Adds block first + i, whose first unit has number i of the chunk."""
+        per = self.layout.units
+        block = let(first + i)
+        rows = self.block(block)
+        with maybe_loop(per) as unit:
+            self.unit(rows, unit, block * per + unit, i * per + unit)
 
     def units(self, rows: list[_Block], block: Expr) -> None:
         """Adds a super-block."""
         unrolled = self.units_together()
         with loop(0, _UNITS // unrolled) as part:
+            self.prefetch(rows[0].rows, part * unrolled, unrolled)
             for unit in (let(part * unrolled + i) for i in range(unrolled)):
                 self.unit(rows, unit, block * _UNITS + unit, unit)
 
@@ -138,12 +157,16 @@ class _Q8:
 
     def block(self, block: Expr) -> list[_Block]:
         """The vectors of rows of a block, with their factors."""
-        start = let(self.start + i64(block) * i64(self.layout.nbytes))
         found = []
         for v in range(self.vectors):
-            rows = Rows(self.isa, self.layout, self.p.w, start, self.first_row + v * self.lanes, self.lanes)
+            rows = self.rows(block, v)
             found.append(_Block(rows, rows.d(), rows.dmin() if self.format.min else None))
         return found
+
+    def rows(self, block: Expr, v: int = 0) -> Rows:
+        """Vector `v` of the rows of a block."""
+        start = let(self.start + i64(block) * i64(self.layout.nbytes))
+        return Rows(self.isa, self.layout, self.p.w, start, self.first_row + v * self.lanes, self.lanes)
 
     def prepare(self, first: Expr, count: Expr) -> None:
         """Fills `starts` and `sums` for units [first, first + count) of the columns, all tokens of the register tile."""
@@ -181,14 +204,14 @@ class _Q8:
                 for group in groups:
                     self.group(v, group, activations, range(first, min(first + _TOGETHER, self.tokens)))
 
-    def prefetch(self, rows: Rows, unit: Expr) -> None:
-        """Begins to ask for a unit's share of bytes, some way ahead: what lies there is this matrix, row tile after row tile.
-        `dot` goes on with it."""
-        if self.width > streaming.TOKENS:
+    def prefetch(self, rows: Rows, unit: Expr, units: int = 1) -> None:
+        """Begins to ask for the bytes of some units, some way ahead: what lies there is this matrix, row tile after row tile.
+        `dot` goes on with it. Nothing to do where units that were begun together still are."""
+        if self.width > streaming.TOKENS or (self.stream and not self.stream.ended):
             return
         share = -(-self.layout.nbytes // self.layout.units)
         dots = self.vectors * self.tokens * (DOTS if self.isa.dot == "vnni" else self.halves)
-        self.stream = streaming.Stream(self.p.w, rows.start + i64(unit) * i64(share), share, dots)
+        self.stream = streaming.Stream(self.p.w, rows.start + i64(unit) * i64(share), share * units, dots * units)
 
     def group(self, v: int, group: _Group, activations: Expr, tokens: range) -> None:
         """Adds a group of columns for vector `v` of rows and some tokens."""

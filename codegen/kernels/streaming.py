@@ -36,6 +36,10 @@ class Stream:
         self.lines = range(0, nbytes, CACHE_LINE)
         self.done = 0
 
+    @property
+    def ended(self) -> bool:
+        return self.done == self.steps
+
     def step(self) -> None:
         """One step of the work is written: its share of the lines."""
         first, last = (len(self.lines) * n // self.steps for n in (self.done, self.done + 1))
