@@ -21,6 +21,7 @@ from llmc.errors import DeviceError, LlmcError, UsageError
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say what takes time; show tracebacks.")
+POOLINGS = ["mean", "cls", "last", "none", "rank"]
 existing = click.Path(exists=True, path_type=Path)
 
 
@@ -78,17 +79,35 @@ def run_command(artifact: Path) -> None:
 @commands.command("embed")
 @click.argument("artifact", type=existing)
 @click.argument("texts", nargs=-1, required=True)
-@click.option("--pooling", type=click.Choice(["mean", "cls", "last", "none"]), help="As the checkpoint says, when left out.")
+@click.option("--pooling", type=click.Choice(POOLINGS), help="As the checkpoint says, when left out.")
 @click.option("--normalize/--no-normalize", default=None, help="To length 1; as the checkpoint says, when left out.")
 @click.option("--threads", type=click.IntRange(1), help="Every processor this process may use, when left out.")
 @json_option
 def embed_command(
     artifact: Path, texts: tuple[str, ...], pooling: str | None, normalize: bool | None, threads: int | None, as_json: bool
 ) -> None:
-    """Embed each of TEXTS with a compiled encoder: one line of numbers for each, or one JSON document."""
+    """Embed each of TEXTS with a compiled embedding model: one line of numbers for each, or one JSON document."""
     with llmc.load(artifact, threads=threads) as model:
         rows = [model.embed(text, pooling=pooling, normalize=normalize).tolist() for text in texts]
     _print({"path": str(artifact), "embeddings": rows}, as_json, "\n".join(json.dumps(row) for row in rows))
+
+
+@commands.command("classify")
+@click.argument("artifact", type=existing)
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--query", help="Two texts each: this one, then one of TEXTS, as rerankers match documents with a query.")
+@click.option("--threads", type=click.IntRange(1), help="Every processor this process may use, when left out.")
+@json_option
+def classify_command(
+    artifact: Path, texts: tuple[str, ...], query: str | None, threads: int | None, as_json: bool
+) -> None:
+    """Score each of TEXTS with a compiled classifier or reranker: label and score by line, before softmax or sigmoid."""
+    from llmc.inspection import printable
+
+    with llmc.load(artifact, threads=threads) as model:
+        scores = [model.classify(text) if query is None else model.classify(query, text) for text in texts]
+    lines = ["\t".join(f"{printable(label)}: {score:.6g}" for label, score in each.items()) for each in scores]
+    _print({"path": str(artifact), "scores": scores}, as_json, "\n".join(lines))
 
 
 @commands.command("bench")

@@ -15,6 +15,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 if TYPE_CHECKING:
     from llmc.frontend.checkpoint import Checkpoint
 
+MAX_SHOWN = 20  # labels
 KV_BYTES = 2  # of one cached value: f16, unless compiled with --activations f32
 
 
@@ -138,7 +139,7 @@ def _window_bytes(group: dict[str, int], tokens: int) -> int:
 
 def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     """The description for a reader; every tensor with `verbose`."""
-    lines = [", ".join(filter(None, (f"{result['path']}: {result['kind']}", result["architecture"], _printable(result["name"]))))]
+    lines = [", ".join(filter(None, (f"{result['path']}: {result['kind']}", result["architecture"], printable(result["name"]))))]
     if result.get("why_not"):
         lines.append(f"llmc cannot compile it: {result['why_not']}")
     lines.append(f"{result['weights']:,} weights, {_size(result['bytes'])}, {result['bits_per_weight']} bits per weight")
@@ -150,6 +151,7 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
             lines.append(f"weights stored as {lost['weights']}: relative error {lost['relative_error']:.3g}")
         lines += [f"keys and values in {g['dtype']}: error {g['error']}" for g in result["cache"] if "error" in g]
         lines.append(f"promise: {result['promise']}")
+        lines += [_encoder_text(result["encoder"])] if "encoder" in result else []
         lines += [f"  {name:<24} {_size(file['size']):>10}" for name, file in result["files"].items()]
     if result["memory"]:
         lines.append(_memory_text(result["memory"]))
@@ -158,9 +160,19 @@ def text(result: dict[str, Any], *, verbose: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _printable(text: str | None) -> str | None:
-    """A text from a file, without what would move the cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text) if text else text
+def _encoder_text(e: dict[str, Any]) -> str:
+    """What comes out of a model that does not generate."""
+    if e["labels"]:
+        shown = ", ".join(printable(label) for label in e["labels"][:MAX_SHOWN])
+        more = f" and {len(e['labels']) - MAX_SHOWN} more" if len(e["labels"]) > MAX_SHOWN else ""
+        return f"classifier: scores of {shown}{more}; pooling {e['pooled']}"
+    unit = ", brought to length 1" if e["normalize"] else ""
+    return f"embeddings: {e['width']} numbers; pooling {e['pooling']}{unit}"
+
+
+def printable(text: str | None) -> str:
+    """A text from a file, without what would move the cursor; empty where there is none."""
+    return "".join(c if c.isprintable() else "?" for c in text or "")
 
 
 def _memory_text(m: dict[str, int]) -> str:

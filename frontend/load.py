@@ -6,6 +6,7 @@ Nothing here imports TVM; a file that is going to be refused is refused here.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ STEP_TOKENS = 128
 GPU_STEP_TOKENS = 1024  # fill a large device where a matrix is narrow; weights are read once for all of them
 TEMPLATE_KEY = "tokenizer.chat_template"
 MAX_TEMPLATE = 1 << 20
+OUTPUT = (r"lm_head\..*", r"output\.(weight|bias)", r"cls\..*")  # of no use where nothing is generated and nothing scored
 SINGLE_EXPERT = re.compile(r"blk\.\d+\.ffn_(gate|up|down)\.\d+\.")
 
 
@@ -153,7 +155,7 @@ def build(
         logits = _head(s, w, b.emit("take_rows", x, rows, name="last"), embedding, vocab)
     else:
         logits = finish(s, w, x, rows, results)
-    _refuse_unused(w, architecture, config)
+    _refuse_unused(w, architecture, config, beside=OUTPUT if results else ())
     if config.window and not s.windowed:
         key = Keys(checkpoint).name("window")
         raise UnsupportedModelError(f"{key} is {config.window}; llmc compiles {architecture.gguf} without windows")
@@ -320,13 +322,13 @@ def _is_variant(w: Weights, name: str, flag: str, config: Config) -> bool:
     return says
 
 
-def _refuse_unused(w: Weights, architecture: Architecture, config: Config) -> None:
+def _refuse_unused(w: Weights, architecture: Architecture, config: Config, beside: Sequence[str] = ()) -> None:
     """A tensor nobody asked for would change the result if it meant something: refuse it. Layers behind the last that predict
     further tokens mean nothing for the next one.
     """
     beyond = range(config.layers, config.layers + Keys(w.checkpoint).predicting)
     ahead = tuple(prefix.format(i=i) for prefix in ("blk.{i}.", "model.layers.{i}.") for i in beyond)
-    known = [re.compile(pattern) for pattern in architecture.unused]
+    known = [re.compile(pattern) for pattern in (*architecture.unused, *beside)]
     left = (name for name in w.checkpoint.tensors.keys() - w.used if not name.startswith(ahead or "\0"))
     unused = sorted(name for name in left if not any(pattern.fullmatch(name) for pattern in known))
     if unused:

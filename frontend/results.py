@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmc.errors import MalformedFileError, UnsupportedModelError
-from llmc.frontend.arch import Architecture
+from llmc.frontend.arch import BARE, SCORING, Architecture
 from llmc.frontend.checkpoint import Checkpoint
-from llmc.frontend.classifier import Head, activated, dense, read_head, scores
+from llmc.frontend.classifier import Classifier, Head, activated, dense, read_head, scores
 from llmc.frontend.config import Config
 from llmc.frontend.encoder import segments
 from llmc.frontend.huggingface import HuggingFace
@@ -25,6 +25,7 @@ from llmc.ir.graph import Value
 
 POOLING_TYPES: Final = ("none", "mean", "cls", "last")  # of GGUF's pooling_type, by number; 4: scores of labels
 GGUF_DENSE: Final = ("dense_2", "dense_3")  # sentence-transformers' modules of these numbers
+LAST_TOKEN: Final = Classifier({"cls.out": "score.weight"}, pooling="last")  # of decoders
 MEAN_ROWS: Final = ("mean", "late")
 
 
@@ -62,13 +63,16 @@ def describe(checkpoint: Checkpoint, architecture: Architecture, config: Config)
     """What a model makes of a text, None where it generates. Raises MalformedFileError or UnsupportedModelError by name."""
     causal = not architecture.encoder
     told = segments(checkpoint, architecture.names(checkpoint))
-    head = read_head(checkpoint, architecture.classifiers, architecture.hf_prefix, causal=causal)
+    classifiers = dict(architecture.classifiers)
+    if causal and checkpoint.architecture.endswith(SCORING):
+        classifiers.setdefault(checkpoint.architecture, LAST_TOKEN)
+    head = read_head(checkpoint, classifiers, architecture.hf_prefix, causal=causal)
     if head is not None:
         pooled = "mean" if head.pooling in MEAN_ROWS else head.pooling
         encoder = Encoder(len(head.labels), "rank", False, told, causal, pooled, head.labels)
         return _checked(Results(encoder, head, (), head.names), checkpoint)
     modules = _modules(checkpoint)
-    if causal and (modules is None or modules.pooling == "none"):
+    if causal and (modules is None or modules.pooling == "none") and not _is_bare(checkpoint):
         return None
     modules = modules or Modules("mean", (), False)  # as sentence-transformers has it where nothing is said
     layers = modules.dense
@@ -79,6 +83,11 @@ def describe(checkpoint: Checkpoint, architecture: Architecture, config: Config)
         names = {f"dense.{i}": f"{layer.folder}.weight" for i, layer in enumerate(layers)}
     names |= {f"{name}.bias": tensor.removesuffix("weight") + "bias" for name, tensor in names.items()}
     return _checked(Results(encoder, None, layers, names), checkpoint)
+
+
+def _is_bare(checkpoint: Checkpoint) -> bool:
+    """Whether it is a decoder without its output matrix."""
+    return checkpoint.container != "gguf" and checkpoint.architecture.endswith(BARE) and "LMHead" not in checkpoint.architecture
 
 
 def _checked(results: Results, checkpoint: Checkpoint) -> Results:

@@ -21,6 +21,7 @@ from llmc.ir.graph import Value
 Block = Callable[[Step, Value, Weights], Value]
 Names = Mapping[str, str | tuple[str, str]]
 ALWAYS = ""  # in place of a flag of config.json
+CAUSAL, BARE, SCORING = "ForCausalLM", "Model", "ForSequenceClassification"  # what ends the names of a decoder's classes
 
 MODEL_NAMES: Names = {
     "embedding": ("token_embd.weight", "model.embed_tokens.weight"),
@@ -100,7 +101,7 @@ class Architecture:
         every = {**MODEL_NAMES, **self.model, **self.weights, **self.recurrent, **self.attention}
         names = column({**every, **self.experts} if experts else every, checkpoint.container)
         bare = checkpoint.container != "gguf" and names["embedding"] not in checkpoint.tensors
-        return {name: tensor.removeprefix(self.hf_prefix) for name, tensor in names.items()} if bare else names
+        return {name: tensor.removeprefix(self.hf_prefix or "model.") for name, tensor in names.items()} if bare else names
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -251,8 +252,16 @@ def biases(*names: str, of: Names = DECODER) -> dict[str, tuple[str, str]]:
 
 
 def by_class() -> dict[str, Architecture]:
-    """Every architecture by the names that `architectures` of config.json has for it."""
-    return {name: architecture for architecture in every() for name in architecture.classes}
+    """Every architecture by the names that `architectures` of config.json has for it.
+
+    Those of a decoder have siblings: the same without its output matrix, which gives states, and with scores in its place.
+    """
+    known = {name: architecture for architecture in every() for name in architecture.classes}
+    siblings = {
+        name.removesuffix(CAUSAL) + head: architecture
+        for name, architecture in known.items() for head in (BARE, SCORING) if name.endswith(CAUSAL) and not architecture.encoder
+    }  # fmt: skip
+    return {**siblings, **known}
 
 
 def find() -> dict[str, Architecture]:

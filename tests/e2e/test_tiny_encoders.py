@@ -1,5 +1,9 @@
 """Encoders and classifiers from Hugging Face directories, against random models of transformers' classes."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 import llmc
+from llmc import inspection
+from llmc.errors import UsageError
 from tests.e2e.reference import Compiled
 from tests.e2e.tiny_transformers import F32_MAX_ABS, VOCAB, Tiny, build
 
@@ -90,9 +96,92 @@ def test_scores_are_those_of_transformers(name: str, compiled: Compiled, tmp_pat
     assert list(loaded.classify("a text")) == list(loaded.info.labels)
 
 
+def with_template(model: Tiny, kind: str) -> Path:
+    """The model's directory, its tokenizer putting token 2 before a text and token 3 after."""
+    path = model.folder / "tokenizer.json"
+    processor = {"type": kind, "cls": ["!", 2], "sep": ['"', 3], "trim_offsets": True, "add_prefix_space": False}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": processor}))
+    return model.folder
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bert", "BertProcessing"), ("roberta", "RobertaProcessing")])
+def test_two_texts_are_scored_as_the_model_expects_them(name: str, kind: str, compiled: Compiled, tmp_path: Path) -> None:
+    model = tiny(*CLASSIFIERS[name], tmp_path)
+    artifact = compiled(with_template(model, kind), "f32")
+    loaded = llmc.load(artifact, threads=2)
+    ids, segments = loaded.tokenizer.tokenize_pair("a query", "its document")
+    expected = results(model, ids, segments)
+    assert ids.count(3) == (2 if name == "bert" else 3) and max(segments) == (name == "bert")
+    given = loaded.classify("a query", "its document")
+    assert np.abs([*given.values()] - expected).max() <= F32_MAX_ABS
+    command = [sys.executable, "-m", "llmc", "classify", str(artifact), "--query", "a query", "its document", "another", "--json"]
+    document = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert document["scores"][0] == given and len(document["scores"]) == 2
+
+
+def test_a_classifier_says_what_it_is_and_refuses_the_rest(compiled: Compiled, tmp_path: Path) -> None:
+    artifact = compiled(tiny(*CLASSIFIERS["bert"], tmp_path).folder, "f32")
+    model = llmc.load(artifact)
+    refused: list[tuple[Callable[[], Any], str]] = [
+        (lambda: model.embed([5], pooling="mean"), "own pooling"), (lambda: model.generate([5]), "classifier and generates no"),
+        (lambda: model.logits([5]), "classify"), (lambda: model.classify("a", "b"), "template for two texts"),
+        (lambda: model.classify("a" * 600), "at most 512"), (lambda: model.embed([5], segments=[0, 1]), "2 segments"),
+    ]  # fmt: skip
+    for call, says in refused:
+        with pytest.raises(UsageError, match=says):
+            call()
+    shown = inspection.text(inspection.inspect(artifact))
+    assert "classifier: scores of no, may?be, ja 是; pooling cls" in shown
+
+
 def test_segments_reach_the_scores(compiled: Compiled, tmp_path: Path) -> None:
     model = tiny(*CLASSIFIERS["bert"], tmp_path)
     loaded, ids = llmc.load(compiled(model.folder, "f32"), threads=2), random_ids(20)
     segments = [0] * 12 + [1] * 8
     assert np.abs(loaded.embed(ids, segments=segments) - results(model, ids, segments)).max() <= F32_MAX_ABS
     assert np.abs(loaded.embed(ids) - results(model, ids, segments)).max() > F32_MAX_ABS
+
+
+# Class -> its configuration, of decoders whose rows are states or scores
+DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3": ("Qwen3Model", {"head_dim": 16}),
+    "qwen3-scores": ("Qwen3ForSequenceClassification", {"head_dim": 16, "num_labels": 2}),
+    "llama-scores": ("LlamaForSequenceClassification", {"num_labels": 1}),
+    "mistral": ("MistralModel", {"sliding_window": 24}),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_embeds_and_scores_as_transformers_does(name: str, compiled: Compiled, tmp_path: Path) -> None:
+    model = tiny(*DECODERS[name], tmp_path)
+    loaded, ids = llmc.load(compiled(model.folder, "f32"), threads=2), random_ids(300)  # more than two steps
+    expected = results(model, ids)
+    if name.endswith("scores"):
+        assert np.abs(loaded.embed(ids) - expected).max() <= F32_MAX_ABS
+        return
+    for pooling, row in {"none": expected, "mean": expected.mean(0), "cls": expected[0], "last": expected[-1]}.items():
+        assert np.abs(loaded.embed(ids, pooling=pooling) - row).max() <= F32_MAX_ABS
+    with pytest.raises(UsageError, match="an embedding model and generates no text"):
+        loaded.generate([5])
+
+
+def modules(folder: Path, pooling: dict[str, Any], *more: dict[str, Any]) -> None:
+    """What sentence-transformers writes beside a model."""
+    kinds = [{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+             {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}, *more]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(kinds))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+
+
+def test_modules_make_an_embedding_model_of_a_decoder(compiled: Compiled, tmp_path: Path) -> None:
+    model = build("Qwen3", tmp_path / "model", "ForCausalLM", head_dim=16)
+    modules(model.folder, {"word_embedding_dimension": 64, "pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False},
+            {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"})  # fmt: skip
+    loaded, ids = llmc.load(compiled(model.folder, "f32"), threads=2), random_ids(200)
+    import torch
+
+    with torch.no_grad():
+        state = model.model.model(torch.tensor([ids])).last_hidden_state[0, -1].numpy()
+    assert (loaded.info.pooling, loaded.info.normalize) == ("last", True)
+    assert np.abs(loaded.embed(ids) - state / np.linalg.norm(state)).max() <= F32_MAX_ABS

@@ -14,6 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from llmc.frontend.tokenizer import ALPHABET
 from tests.e2e.tiny_transformers import VOCAB, Tiny
@@ -29,10 +30,11 @@ def as_it_is(name: str, value: Array) -> Named:
 
 
 def write(
-    tiny: Tiny, family: str, *, keys: Mapping[str, Any], convert: Convert = as_it_is, without: tuple[str, ...] = ()
-) -> Path:
+    tiny: Tiny, family: str, *, keys: Mapping[str, Any], convert: Convert = as_it_is, without: tuple[str, ...] = (),
+    stored: bool = False,
+) -> Path:  # fmt: skip
     """model.gguf beside the directory: every tensor of the module in f32, `keys` under the family's prefix ("/key" under none),
-    but those of `without`."""
+    but those of `without`. stored: tensors are those of the directory's file, whose names can be others than the module's."""
     arch = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
     config = tiny.model.config.get_text_config()
     path = tiny.folder.with_suffix(".gguf")
@@ -42,7 +44,8 @@ def write(
         _add(writer, name[1:] if name.startswith("/") else f"{family}.{name}", value)
     _add_tokenizer(writer)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
-    for name, value in tensors(tiny, convert):
+    of_file = (pair for name, value in load_file(tiny.folder / "model.safetensors").items() for pair in convert(name, value))
+    for name, value in of_file if stored else tensors(tiny, convert):
         writer.add_tensor(_gguf_name(names, name), np.ascontiguousarray(value))
     for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
         step()
