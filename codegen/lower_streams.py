@@ -44,6 +44,15 @@ def _scale(p: Lowering, node: Node) -> None:
     p.barrier()
 
 
+@rule("scale_by_id")
+def _scale_by_id(p: Lowering, node: Node) -> None:
+    x, ids, factors = node.inputs
+    p.in_place(x, node.output)
+    n = columns(x)
+    p.call("llmc_op_scale_by_id", p.f32(node.output), p.i32(ids), p.vector(factors), n, pad(n), p.tokens(x))
+    p.barrier()
+
+
 @rule("known_ids")
 def _known_ids(p: Lowering, node: Node) -> None:
     ids = p.ids(node.inputs[0])

@@ -24,7 +24,7 @@ _ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
 # Functions of runtime/src/ops.h that share nothing but rows.
 _BY_ROWS = {f"llmc_op_{name}" for name in (
     "activation", "causal_conv", "copy", "embed", "gate_rows", "gated_norm", "head_norm", "kv_append", "norm", "rope",
-    "match_magnitude", "mix_rows", "rope_table", "router", "scale", "scale_columns", "slice_columns", "softcap",
+    "match_magnitude", "mix_rows", "rope_table", "router", "scale", "scale_by_id", "scale_columns", "slice_columns", "softcap",
     "sparsify", "take_columns", "take_rows",
 )}  # fmt: skip
 

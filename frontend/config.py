@@ -106,6 +106,7 @@ class Config:
     local_layers: tuple[bool, ...] | None = None  # which layers have a window; None: as the family has it
     global_every: int = 0  # layers from one without a window to the next, the first having none; 0: see local_layers
     local_rope_base: float = 0.0  # of layers with a window; 0: as all others
+    local_rope_dims: int = 0  # features of their heads that rotate; 0: as all others
     softcap: float = 0.0  # of attention scores
     logit_softcap: float = 0.0
     activation: str = ""  # the feed-forward's function as config.json says it; "": the family's
@@ -122,6 +123,7 @@ class Config:
     norm_heads: bool = True  # whether heads of q and k are normalised, where a family has both kinds
     norm_first: bool = False  # whether a recurrent layer normalises before it gates, where a family has both kinds
     factors: Mapping[str, float] = field(default_factory=dict)  # of products, by the name of the weight
+    keys_serve: bool | None = None  # as values too, in layers without a window; None: where a file has no values
     per_layer: int = 0  # features that each layer has for a token, besides what comes from the layer before
     own_caches: int = 0  # layers with keys and values of their own; those behind attend to the last of their kind among them
     altup: Altup | None = None
@@ -162,7 +164,10 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     keys = Keys(checkpoint)
     layers = _layers(keys)
     hidden, heads = keys.integer("hidden"), keys.of_layers("heads", layers, some=True)
-    kv_heads = keys.of_layers("kv_heads", layers, default=heads, some=True)
+    if dialect.shaped:
+        kv_heads = keys.each_layer("kv_heads", layers)[0]
+    else:
+        kv_heads = keys.of_layers("kv_heads", layers, default=heads, some=True)
     if heads % kv_heads:
         raise MalformedFileError(f"{keys.name('kv_heads')} is {kv_heads}, which does not divide {keys.name('heads')} {heads}")
     latent = read_latent(keys) if dialect.latent else None
@@ -175,7 +180,7 @@ def read_config(checkpoint: Checkpoint, eps: str = "norm_eps", dialect: Dialect 
     options = _gguf_options(keys, layers, context) if keys.gguf else huggingface_options(keys, dialect, layers, context)
     return Config(
         hidden=hidden,
-        intermediate=_intermediate(keys, layers),
+        intermediate=keys.each_layer("intermediate", layers)[0] if dialect.shaped else _intermediate(keys, layers),
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
@@ -273,6 +278,14 @@ class Keys:
         if len(set(there)) != 1:
             raise UnsupportedModelError(f"{name} differs between layers, which llmc cannot compile")
         return there[0]
+
+    def each_layer(self, key: str, layers: int) -> tuple[int, ...]:
+        """One number for each layer, from one for all or an array."""
+        values = self.checkpoint.integers(self.name(key), 1, MAX_DIM)
+        if len(values) not in (1, layers):
+            what = f"{self.name(key)} has {len(values)} elements"
+            raise MalformedFileError(f"{what}; expected one, or one for each of {layers} layers")
+        return values * (layers // len(values))
 
     def number(self, key: str, *, low: float, high: float, default: float | Required = REQUIRED) -> float:
         return self.checkpoint.number(self.name(key), default, low=low, high=high)

@@ -40,6 +40,7 @@ class Dialect:
     windowed      what layer_types calls a layer that has one
     rope_base     where the file does not say
     local_rope    whether layers with a window may rotate by a base of their own
+    shaped        whether layers may differ in heads and widths; the family's adapt says how
     latent        whether heads share a latent (frontend/latent.py), in GGUF files as well
     recurrent     what layer_types calls layers with a state, where a family has such
     plus_one      whether norms multiply by one more than what is stored
@@ -56,6 +57,7 @@ class Dialect:
     recurrent: tuple[str, ...] = ()
     plus_one: bool = False
     latent: bool = False
+    shaped: bool = False
 
 
 PLAIN: Final = Dialect()
@@ -64,7 +66,7 @@ PLAIN: Final = Dialect()
 def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int) -> dict[str, Any]:
     """Windows and caps as fields of the config. Raises MalformedFileError or UnsupportedModelError naming the key."""
     checkpoint = keys.checkpoint
-    if checkpoint.keys.get("use_bidirectional_attention"):
+    if checkpoint.keys.get("use_bidirectional_attention") not in (None, False, "vision"):  # images alone see both ways there
         raise UnsupportedModelError(f"{checkpoint.key_file}: use_bidirectional_attention is set; llmc compiles causal attention")
     return {
         "activation": _activation(checkpoint, dialect),

@@ -36,6 +36,7 @@ class ExpertKeys:
     step           the experts are in every so many-th layer
     dense          the list of further layers that have none
     least          how many experts there are at least, where there are any; it is no key
+    enabled        the flag without which there are none
     sparse         the list of all layers that have experts, where the file has it; then the three before it say nothing
     """
 
@@ -55,6 +56,7 @@ class ExpertKeys:
     dense: str = ""
     least: int = 1
     sparse: str = ""
+    enabled: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _huggingface_experts(keys: Keys, layers: int, k: ExpertKeys | None) -> Exper
     def number(name: str, low: int, high: int, default: int) -> int:
         return checkpoint.integer(name, low, high, default) if name else default
 
+    if k.enabled and not checkpoint.flag(k.enabled, False):
+        return None
     count = checkpoint.integer(found, 0, MAX_EXPERTS)
     if count < k.least:
         return None

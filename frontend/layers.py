@@ -125,6 +125,7 @@ def attention(
     s: Step, x: Value, w: Weights, *,
     qk_norm: bool = False, norm_last: bool = False, row_norm: bool = False, rotate: bool = True, local: bool = False,
     gated: bool = False, shares: int | None = None, tempered: bool = True, v_norm: bool = False,
+    keys_serve: bool = False,
 ) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: grouped-query causal attention over the cache, rotary positions unless `rotate` is off.
 
@@ -132,12 +133,12 @@ def attention(
     and those of k. local: a token sees the last positions only, as many as the config's window has, and rotates as layers with
     a window do. gated: each head of q is followed by a gate, whose sigmoid its result is multiplied by. shares: the layer whose
     keys and values this one attends to, in the place of its own: it has none. tempered: queries grow with their position, where
-    the config says so. v_norm: heads of values are normalised too.
+    the config says so. v_norm: heads of values are normalised too. keys_serve: as values as well, before they are normalised.
     """
     c = s.config
     rows = {"attn.q": c.heads * c.head_dim * (2 if gated else 1)}
     if shares is None:
-        rows |= dict.fromkeys(("attn.k", "attn.v"), c.kv_heads * c.head_dim)
+        rows |= dict.fromkeys(("attn.k",) if keys_serve else ("attn.k", "attn.v"), c.kv_heads * c.head_dim)
     q, *kv = linears(s, x, w, "attn.qkv", rows, c.hidden)
     if gated:
         q, gate = (alternate(s, q, name, half, 2, c.heads, c.head_dim) for half, name in enumerate(("q", "gate")))
@@ -159,7 +160,8 @@ def attention(
     if tempered and c.temperature is not None:
         q = temper(s, q, c.temperature)
     if kv:
-        append(s, placed(kv[0], "k", c.kv_heads), head_norm(s, kv[1], w, "v_norm", c.kv_heads) if v_norm else kv[1])
+        values = head_norm(s, kv[-1], w, "v_norm", c.kv_heads) if v_norm else kv[-1]
+        append(s, placed(kv[0], "k", c.kv_heads), values)
     mixed = attend(s, q, s.layer if shares is None else shares, local, w.optional_vector("attn.sinks", c.heads))
     if gated:
         mixed = s.emit("sigmoid_mul", gate, mixed, name="gated")
@@ -274,23 +276,29 @@ def mixture(
 
 
 def experts(
-    s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax", weigh_x: bool = False
-) -> Value:
+    s: Step, x: Value, w: Weights, *, normalize: bool, clamped: bool = False, gate: str = "softmax", weigh_x: bool = False,
+    logits: Value | None = None, function: str = "",
+) -> Value:  # fmt: skip
     """x [T, C] -> [T, C]: the weighted sum of the few SwiGLU experts a router chose for each token.  arXiv:2401.04088.
 
     normalize: the weights of a token sum to one; gate: how a logit becomes a score; unless the checkpoint says otherwise.
     clamped: SwiGLU as gpt-oss has it, arXiv:2508.10925. weigh_x: weights multiply what an expert gets, in the place of what it
-    gives. Experts have biases where the checkpoint does.
+    gives. logits: what the router says, where it does not read x as it is. function: in the place of SiLU. Experts have biases
+    and factors where the checkpoint does.
     """
     c, e = s.config, s.config.experts
     if e is None:
         raise MalformedFileError(f"{Keys(w.checkpoint).name('experts')} is missing or 0")
-    ids, weights = route(s, linear(s, x, w, "ffn.router", e.count, c.hidden), w, e, normalize, gate)
+    logits = linear(s, x, w, "ffn.router", e.count, c.hidden) if logits is None else logits
+    ids, weights = route(s, logits, w, e, normalize, gate)
+    if "ffn.expert_factors" in w.names:
+        weights = s.emit("scale_by_id", weights, ids, w.vector("ffn.expert_factors", e.count), name="expert_weights")
     sizes = {"gate": (e.intermediate, c.hidden), "up": (e.intermediate, c.hidden), "down": (c.hidden, e.intermediate)}
     matrices = [w.stack(f"ffn.{name}_experts", e.count, *size) for name, size in sizes.items()]
     biased = any(w.has(f"ffn.{name}_experts.bias") for name in sizes)
     biases = [w.vectors(f"ffn.{name}_experts.bias", e.count, rows) for name, (rows, _) in sizes.items() if biased]
-    how = {**({"function": "clamped_silu"} if clamped else {}), **({"weigh": "x"} if weigh_x else {})}
+    function = "clamped_silu" if clamped else function
+    how = {**({"function": function} if function else {}), **({"weigh": "x"} if weigh_x else {})}
     return s.emit("experts", x, ids, weights, *matrices, *biases, **how)
 
 

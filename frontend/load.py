@@ -198,7 +198,7 @@ def _local_rope_table(b: Builder, config: Config, positions: Value) -> Value | N
     """The same for layers with a window where these have a base of their own: they keep the trained positions."""
     if not config.local_rope_base or not config.rope_dims:
         return None
-    values, _ = frequencies(config.rope_dims, config.local_rope_base, RopeScaling())
+    values, _ = frequencies(config.local_rope_dims or config.rope_dims, config.local_rope_base, RopeScaling())
     return b.emit("rope_table", positions, b.constant("rope_freqs.local", values), name="rope_table.local", scale=1.0)
 
 

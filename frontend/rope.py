@@ -28,7 +28,7 @@ class RopeScaling:
     multiplies cos and sin by `magnitude`, or, where it is None, by attention_factor * (0.1 ln factor + 1).
     """
 
-    kind: str = "none"  # none, linear, yarn, llama3, longrope
+    kind: str = "none"  # none, linear, yarn, llama3, longrope, proportional
     factor: float = 1.0
     original_context: int = 0
     attention_factor: float = 1.0
@@ -38,6 +38,7 @@ class RopeScaling:
     high: float = 4.0
     magnitude: float | None = None
     truncate: bool = True
+    share: float = 1.0
     short: tuple[float, ...] = ()
     long: tuple[float, ...] = ()
 
@@ -54,6 +55,9 @@ def frequencies(dims: int, base: float, scaling: RopeScaling) -> tuple[npt.NDArr
         squeezed = [f / Decimal(scaling.factor) for f in plain]
         if scaling.kind == "linear":
             return _f32(squeezed), 1.0
+        if scaling.kind == "proportional":
+            turning = int(scaling.share * dims // 2)
+            return _f32([*squeezed[:turning], *[Decimal(0)] * (dims // 2 - turning)]), 1.0
         keep = _llama3_keep(plain, scaling) if scaling.kind == "llama3" else _yarn_keep(dims, log_base, scaling)
         mixed = [s * (1 - k) + p * k for s, p, k in zip(squeezed, plain, keep, strict=True)]
         return _f32(mixed), 1.0 if scaling.kind == "llama3" else _yarn_magnitude(scaling)

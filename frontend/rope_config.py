@@ -15,7 +15,7 @@ from llmc.frontend.checkpoint import REQUIRED, Checkpoint, Required, quoted
 from llmc.frontend.dialect import Dialect
 from llmc.frontend.rope import RopeScaling, longrope_magnitude, yarn_mscale
 
-KINDS: Final = ("default", "dynamic", "linear", "llama3", "yarn", "longrope")
+KINDS: Final = ("default", "dynamic", "linear", "llama3", "yarn", "longrope", "proportional")
 FULL: Final = "rope_parameters.full_attention."
 MAX_CONTEXT: Final = (1 << 32) - 1
 
@@ -25,6 +25,8 @@ def huggingface_rope(checkpoint: Checkpoint, head_dim: int, context: int, dialec
     keys = _RopeKeys(checkpoint, dialect.local_rope)
     base = keys.number("rope_theta", 1e-3, 1e12, checkpoint.number("rope_theta", dialect.rope_base, low=1e-3, high=1e12))
     share = keys.number("partial_rotary_factor", 0.0, 1.0, checkpoint.number("partial_rotary_factor", 1.0, low=0.0, high=1.0))
+    if keys.kind == "proportional":  # all features, most of them by nothing
+        return head_dim, base, RopeScaling("proportional", keys.number("factor", 1.0, 1e6, 1.0), share=share)
     dims = int(head_dim * share)
     if dims % 2:
         raise MalformedFileError(f"{checkpoint.key_file}: partial_rotary_factor {share} makes an odd number of features rotate")
@@ -44,6 +46,11 @@ class _RopeKeys:
             return FULL
         new = any(key.startswith("rope_parameters.") for key in self.checkpoint.keys)
         return "rope_parameters." if new else "rope_scaling."
+
+    @property
+    def kind(self) -> str:
+        old = self.checkpoint.string(f"{self.prefix}type", "default")
+        return self.checkpoint.string(f"{self.prefix}rope_type", old)
 
     def number(self, key: str, low: float, high: float, default: float | Required = REQUIRED) -> float:
         return self.checkpoint.number(self.prefix + key, default, low=low, high=high)
@@ -68,8 +75,7 @@ def _scaling(keys: _RopeKeys, dims: int, context: int) -> RopeScaling:
     nested = [key for key in keys.checkpoint.keys if key.startswith(keys.prefix) and "." in key.removeprefix(keys.prefix)]
     if nested:
         raise UnsupportedModelError(f"{keys.checkpoint.key_file}: {quoted(nested[0])}: llmc compiles one rotation for all layers")
-    old = keys.checkpoint.string(f"{keys.prefix}type", "default")
-    kind = keys.checkpoint.string(f"{keys.prefix}rope_type", old)
+    kind = keys.kind
     if kind in ("default", "dynamic"):  # dynamic NTK leaves positions of the model's own context as they are
         return RopeScaling()
     if kind == "linear":

@@ -10,7 +10,7 @@ from llmc.errors import MalformedFileError, UnsupportedModelError
 from llmc.frontend.checkpoint import Checkpoint, Tensor
 from llmc.frontend.config import Keys
 from llmc.ir.graph import Builder, Value
-from llmc.ir.quant import DenseFormat
+from llmc.ir.quant import DenseFormat, dequantize
 from llmc.ir.types import TensorType
 
 SIZE_KEYS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "experts")
@@ -48,6 +48,14 @@ class Weights:
         if full not in self.checkpoint.tensors or len(self.checkpoint.tensors[full].shape) != 2:
             raise MalformedFileError(f"tensor {full} is missing or not a matrix")
         return self.checkpoint.tensors[full].shape[0]
+
+    def number(self, name: str) -> float:
+        """The only element of a tensor. Raises MalformedFileError where it is not one finite number."""
+        tensor = self._dense(name, (1,))
+        (value,) = dequantize(tensor.format, self.checkpoint.data(tensor.name))
+        if not math.isfinite(value):
+            raise MalformedFileError(f"tensor {tensor.name} holds {value}")
+        return float(value)
 
     def matrix(self, name: str, rows: int, columns: int, part: tuple[int, int] | None = None) -> Value:
         """A weight [rows, columns] in its own format, or the rows [lo, hi) of it."""

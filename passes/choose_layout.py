@@ -16,6 +16,7 @@ LAYOUTS = {
     "attention": ("", "", "", "vector"),
     "bucket_bias": ("columns",),
     "take_columns": ("", "indices"),
+    "scale_by_id": ("", "", "vector"),
     "scale_columns": ("", "vector", "vector"),
     "add_bias": ("", "vector"),
     "rms_norm": ("", "vector"),

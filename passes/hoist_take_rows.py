@@ -10,7 +10,8 @@ ROW_OPERANDS = {
     "add": (0, 1), "mul": (0, 1), "silu_mul": (0, 1), "gelu_mul": (0, 1), "layer_norm": (0,),
     "softcap": (0,), "gelu_erf_mul": (0, 1), "sigmoid_mul": (0, 1), "gated_norm": (0, 1), "slice_columns": (0,),
     "gelu": (0,), "gelu_erf": (0,), "relu2": (0,), "relu": (0,), "xielu": (0,),
-    "match_magnitude": (0, 1), "sparsify": (0,), "take_columns": (0,), "scale_columns": (0,), "gate_rows": (0, 1),
+    "match_magnitude": (0, 1), "scale_by_id": (0, 1), "sparsify": (0,),
+    "take_columns": (0,), "scale_columns": (0,), "gate_rows": (0, 1),
     "linear": (0,), "add_bias": (0,), "scale": (0,), "silu": (0,), "rms_norm": (0,), "router": (0,), "experts": (0, 1, 2),
     "ungated_experts": (0, 1, 2),
 }  # fmt: skip

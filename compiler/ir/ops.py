@@ -211,7 +211,7 @@ def _experts(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ..
     x, ids, weights, gate, up, down, *biases = inputs
     experts, intermediate, hidden = gate.shape
     _expect(all(w.is_weight_format for w in (gate, up, down)), "takes three weights")
-    _expect(attrs.get("function", "silu") in ("silu", "clamped_silu"), f"function {attrs.get('function')}")
+    _expect(attrs.get("function", "silu") in ("silu", "clamped_silu", "gelu"), f"function {attrs.get('function')}")
     _expect(attrs.get("weigh", "result") in ("result", "x"), f"weigh {attrs.get('weigh')}")
     _expect(not biases or [b.shape for b in biases] == [w.shape[:2] for w in inputs[3:6]], "a bias for each row of all weights")
     _expect(up.shape == gate.shape and down.shape == (experts, hidden, intermediate), "the shapes of the experts differ")
@@ -492,8 +492,8 @@ def experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     three, [E,F], [E,F], [E,C] -> f32[T,C].
 
     Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j], where `function`
-    may be "clamped_silu"; if `weigh` is "x", weights multiply x in the place of the result. `forms` says what the products read,
-    "f32" or "q8": x, and what is between.
+    may be "clamped_silu" or "gelu"; if `weigh` is "x", weights multiply x in the place of the result. `forms` says what the
+    products read, "f32" or "q8": x, and what is between.
     Shazeer et al., arXiv:1701.06538.
     """
     x, ids, weights = inputs[:3]

@@ -38,6 +38,12 @@ def _known_ids(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     return (inputs[0],)
 
 
+def _scale_by_id(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, ids, factors = inputs
+    expect(ids.dtype is DType.I32 and ids.shape == x.shape and len(factors.shape) == 1, "an id for each element")
+    return (f32(*x.shape),)
+
+
 @op(_mix_rows)
 def mix_rows(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     """coefficients f32[T,M], base and streams f32[T,C] each -> f32[T,C]: base + the sum over streams i of
@@ -62,6 +68,13 @@ def sparsify(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     x = inputs[0].astype(np.float64)
     cut = x.mean(-1, keepdims=True) + attrs["deviations"] * x.std(-1, keepdims=True)
     return (np.asarray(np.maximum(x - cut, 0.0), np.float32),)
+
+
+@op(_scale_by_id, inplace={0: 0})
+def scale_by_id(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
+    """x f32[T,k], ids i32[T,k], factors f32[E] -> each element times the factor that its id has; ids are those of a router."""
+    x, ids, factors = inputs
+    return (x * factors[ids],)
 
 
 @op(_known_ids)

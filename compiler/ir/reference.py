@@ -207,14 +207,17 @@ def _sparsemixer(logits: Array, used: int, scale: float, jitter: float) -> tuple
     return ids.astype(np.int32), weights.astype(np.float32)
 
 
+FUNCTIONS = {"silu": silu, "gelu": gelu}
+
+
 def experts(
     x: Array, ids: Array, weights: Array, matrices: Sequence[Array], forms: Sequence[str], function: str = "silu",
     weigh: str = "result",
 ) -> Array:  # fmt: skip
     """matrices: gate and up [E, F, C], down [E, C, F], perhaps their biases [E, F], [E, F], [E, C].
 
-    forms: of x and of the gated product, "f32" or "q8"; function: "silu" or "clamped_silu"; weigh: what is multiplied by the
-    weights, "x" or the "result".
+    forms: of x and of the gated product, "f32" or "q8"; function: "silu", "gelu" or "clamped_silu"; weigh: what is multiplied
+    by the weights, "x" or the "result".
     """
     gate, up, down, *biases = matrices
     gate_bias, up_bias, down_bias = biases or [np.zeros((len(m), m.shape[1])) for m in matrices]
@@ -224,6 +227,6 @@ def experts(
         for e, weight in zip(ids[t], weights[t], strict=True):
             before, weight = (weight, 1.0) if weigh == "x" else (1.0, weight)
             halves = matmul(row * before, gate[e], gate_bias[e]), matmul(row * before, up[e], up_bias[e])
-            gated = clamped_silu_mul(*halves) if function == "clamped_silu" else silu(halves[0]) * halves[1]
+            gated = clamped_silu_mul(*halves) if function == "clamped_silu" else FUNCTIONS[function](halves[0]) * halves[1]
             y[t] += np.float64(weight) * matmul(inner(gated), down[e], down_bias[e])
     return y.astype(np.float32)

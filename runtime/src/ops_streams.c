@@ -63,6 +63,12 @@ void llmc_op_scale(const llmc_worker *w, float *x, float factor, int32_t ld, int
   for (int64_t i = (int64_t)r.lo * ld; i < (int64_t)r.hi * ld; i++) x[i] *= factor;
 }
 
+void llmc_op_scale_by_id(const llmc_worker *w, float *x, const int32_t *ids, const float *factors, int32_t n, int32_t ld, int32_t tokens) {
+  llmc_range r = llmc_share(w, tokens);
+  for (int32_t t = r.lo; t < r.hi; t++)
+    for (int32_t j = 0; j < n; j++) x[(int64_t)t * ld + j] *= factors[ids[(int64_t)t * ld + j]];
+}
+
 void llmc_op_known_ids(const llmc_worker *w, const int32_t *ids, int32_t *known, int32_t count, int32_t tokens) {
   llmc_range r = llmc_share(w, tokens);
   for (int32_t t = r.lo; t < r.hi; t++) known[t] = ids[t] < count ? ids[t] : 0;

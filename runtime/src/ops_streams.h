@@ -18,6 +18,9 @@ void llmc_op_sparsify(const llmc_worker *w, float *x, int32_t n, int32_t ld, flo
 
 void llmc_op_scale(const llmc_worker *w, float *x, float factor, int32_t ld, int32_t tokens);
 
+/* Each of the n elements of a row times factors[its id]. */
+void llmc_op_scale_by_id(const llmc_worker *w, float *x, const int32_t *ids, const float *factors, int32_t n, int32_t ld, int32_t tokens);
+
 /* known = ids, 0 in the place of those from `count` on. */
 void llmc_op_known_ids(const llmc_worker *w, const int32_t *ids, int32_t *known, int32_t count, int32_t tokens);
 

@@ -109,10 +109,49 @@ class Stacked:
             yield f"{kind}.weight", np.stack(self.parts.pop(kind))
 
 
+GEMMA4 = {
+    "num_hidden_layers": 4, "layer_types": [WINDOWED, FULL, WINDOWED, FULL], "num_kv_shared_layers": 2, "head_dim": 16,
+    "global_head_dim": 32, "num_global_key_value_heads": 1, "attention_k_eq_v": True, "use_double_wide_mlp": True,
+    "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": VOCAB, "sliding_window": 24, "tie_word_embeddings": True,
+}  # fmt: skip
+HEADS4 = {
+    "attention.key_length": 32, "attention.value_length": 32, "attention.key_length_swa": 16, "attention.value_length_swa": 16,
+    "rope.dimension_count": 32, "rope.dimension_count_swa": 16, "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4,
+    "attention.sliding_window": 24,
+}  # fmt: skip
+GEMMA4_KEYS = {
+    **HEADS4, "attention.shared_kv_layers": 2, "embedding_length_per_layer_input": 16, "feed_forward_length": [96, 96, 192, 192],
+    "attention.head_count_kv": [2, 1, 2, 1], "attention.sliding_window_pattern": [True, False, True, False],
+}  # fmt: skip
+GEMMA4_MOE = {
+    "num_hidden_layers": 2, "layer_types": [WINDOWED, FULL], "head_dim": 16, "global_head_dim": 32, "sliding_window": 24,
+    "hidden_size_per_layer_input": 0, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32,
+    "tie_word_embeddings": True, "final_logit_softcapping": 20.0,
+}  # fmt: skip
+GEMMA4_MOE_KEYS = {
+    **HEADS4, "attention.shared_kv_layers": 0, "embedding_length_per_layer_input": 0, "expert_count": 4, "expert_used_count": 2,
+    "expert_feed_forward_length": 32, "attention.sliding_window_pattern": [True, False], "final_logit_softcapping": 20.0,
+}  # fmt: skip
+
+
+def gemma4(name: str, value: Array) -> Named:
+    """What turns of larger heads is said by factors of frequencies; factors of experts are called those of their last matrix."""
+    if name == "model.norm.weight":
+        yield "rope_freqs.weight", np.array([1.0] * 4 + [1e30] * 12, np.float32)
+    layer, _, kind = name.removeprefix("model.layers.").partition(".")
+    renamed = {"router.scale": "ffn_gate_inp.scale", "router.per_expert_scale": "ffn_down_exps.scale"}
+    if kind in renamed:
+        yield f"blk.{layer}.{renamed[kind]}", value
+    else:
+        yield name + ".weight" * (kind == "layer_scalar" or kind.startswith("experts.")), value
+
+
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], Convert]] = {
     "qwen35": ("Qwen3_5", DELTA, DELTA_KEYS, delta),
     "qwen35moe": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, delta),
     "gemma3n": ("Gemma3n", GEMMA3N, GEMMA3N_KEYS, Stacked()),
+    "gemma4": ("Gemma4", GEMMA4, GEMMA4_KEYS, gemma4),
+    "gemma4 with experts": ("Gemma4", GEMMA4_MOE, GEMMA4_MOE_KEYS, gemma4),
     "llama4": ("Llama4", LLAMA4, LLAMA4_KEYS, llama4),
     "qwen35moe fused": ("Qwen3_5Moe", {**DELTA, **EXPERTS, "intermediate_size": None}, {**DELTA_KEYS, **EXPERT_KEYS}, fused),
 }

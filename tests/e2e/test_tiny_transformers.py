@@ -1,12 +1,13 @@
 """Families without a recorded model, against random models of transformers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.reference import Compiled
-from tests.e2e.tiny_transformers import build, check
+from tests.e2e.tiny_transformers import VOCAB, build, check
 
 ROUTED = {"moe_intermediate_size": 32, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2}
 LATENT = {"kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 32}
@@ -14,6 +15,10 @@ WINDOWED, FULL = "sliding_attention", "full_attention"
 LLAMA4: dict[str, Any] = {
     "head_dim": 16, "intermediate_size_mlp": 80, "intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 1,
     "num_hidden_layers": 4, "attention_chunk_size": 24, "floor_scale": 16, "attn_scale": 0.4,
+}  # fmt: skip
+GEMMA4_EXPERTS = {
+    "num_hidden_layers": 2, "layer_types": [WINDOWED, FULL], "head_dim": 16, "global_head_dim": 32, "sliding_window": 24,
+    "hidden_size_per_layer_input": 0, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32,
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "Llama": {},
@@ -39,6 +44,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.95, 0.5, 0.0, 0.0, 0.8], "laurel_rank": 16, "hidden_size_per_layer_input": 16,
         "vocab_size_per_layer_input": 300, "head_dim": 16, "sliding_window": 24, "altup_active_idx": 0,
         "tie_word_embeddings": True,
+    },
+    "Gemma4": {
+        "num_hidden_layers": 4, "layer_types": [WINDOWED, FULL, WINDOWED, FULL], "num_kv_shared_layers": 2, "head_dim": 16,
+        "global_head_dim": 32, "num_global_key_value_heads": 1, "attention_k_eq_v": True, "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": VOCAB, "sliding_window": 24, "tie_word_embeddings": True,
     },
     "Glm4Moe": {**ROUTED, "first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 2.5},
     "GraniteMoe": {
@@ -71,3 +81,13 @@ MODELS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("family", MODELS)
 def test_a_random_model_computes_what_transformers_does(family: str, compiled: Compiled, tmp_path: Path) -> None:
     check(build(family, tmp_path / "model", **MODELS[family]), compiled)
+
+
+def test_gemma4_with_experts_and_the_keys_of_older_files(compiled: Compiled, tmp_path: Path) -> None:
+    """Experts beside feed-forward blocks; larger heads said once, not layer by layer."""
+    tiny = build("Gemma4", tmp_path / "model", **GEMMA4_EXPERTS)
+    path = tiny.folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["per_layer_config"]
+    path.write_text(json.dumps(config | {"global_head_dim": 32}))
+    check(tiny, compiled)

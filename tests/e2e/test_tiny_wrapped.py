@@ -22,6 +22,13 @@ LLAMA4_VISION = {"vision_config": {
     **SIZES, "intermediate_size": 128, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14, "vision_output_dim": 32,
     "projector_input_dim": 32, "projector_output_dim": 32,
 }}  # fmt: skip
+GEMMA4 = {
+    "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "head_dim": 16, "global_head_dim": 32,
+    "sliding_window": 24, "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": 320, "tie_word_embeddings": True,
+}  # fmt: skip
+GEMMA4_VISION = {"vision_config": {
+    **SIZES, "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 16, "patch_size": 4, "position_embedding_size": 16,
+}}  # fmt: skip
 
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "qwen3.5": (
@@ -30,6 +37,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         QWEN,
     ),
     "llama4": ("Llama4ForConditionalGeneration", LLAMA4, LLAMA4_VISION),
+    "gemma4": ("Gemma4ForConditionalGeneration", GEMMA4, GEMMA4_VISION),
     "gemma3": ("Gemma3ForConditionalGeneration", {"head_dim": 16, "sliding_window": 24, "num_hidden_layers": 2}, GEMMA),
 }
 

@@ -8,6 +8,7 @@ Names are those of the gguf package's own table for the architecture; what a con
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def write(
     """model.gguf beside the directory: every tensor of the module in f32, `keys` under the family's prefix ("/key" under none),
     but those of `without`. stored: tensors are those of the directory's file, whose names can be others than the module's."""
     arch = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
-    config = tiny.model.config.get_text_config()
+    config = copy(tiny.model.config.get_text_config())
+    config.allow_global_per_layer_attribute_access = True  # what layers differ in is said by `keys`
     path = tiny.folder.with_suffix(".gguf")
     writer = gguf.GGUFWriter(path, family)
     stated = {name: value for name, value in {**_sizes(config), **keys}.items() if name not in without and value is not None}

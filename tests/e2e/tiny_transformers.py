@@ -98,7 +98,7 @@ def _randomize(model: Any) -> None:
             else:
                 p.add_(torch.randn_like(p) * 0.1)
         for name, b in model.named_buffers():
-            if name.endswith(("correction_bias", "expert_bias")):
+            if name.endswith(("correction_bias", "expert_bias", "layer_scalar")):
                 b.add_(torch.randn_like(b) * 0.1)
 
 

@@ -98,7 +98,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
         ({"layer_types": ["chunked_attention"]}, "layer_types"),
         ({"num_local_experts": 8}, "num_local_experts"),
         ({"head_dim": 5}, "head_dim"),
-        ({"rope_scaling": {"rope_type": "proportional"}}, "rope_scaling.rope_type"),
+        ({"rope_scaling": {"rope_type": "axial"}}, "rope_scaling.rope_type"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "rope_parameters.full_attention"),
     ],
 )
