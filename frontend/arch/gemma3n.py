@@ -99,7 +99,8 @@ def _integer(keys: Keys, gguf: str, hf: str, low: int, high: int) -> int:
 def _altup(keys: Keys) -> Altup:
     inputs = _integer(keys, "altup.num_inputs", "altup_num_inputs", 1, MAX_WIDTH)
     if inputs != layers_altup.INPUTS:
-        raise UnsupportedModelError(f"altup_num_inputs is {inputs}; llmc can compile {layers_altup.INPUTS}")
+        name = keys.name("altup.num_inputs") if keys.gguf else "altup_num_inputs"
+        raise UnsupportedModelError(f"{name} is {inputs}; llmc can compile {layers_altup.INPUTS}")
     active = _integer(keys, "altup.active_idx", "altup_active_idx", 0, inputs - 1)
     return Altup(inputs, active, keys.gguf or keys.checkpoint.flag("altup_correct_scale", True))
 

@@ -106,3 +106,42 @@ def test_the_pattern_of_windows_is_a_period_or_stated_layer_by_layer() -> None:
 def test_a_window_in_a_family_without_windows_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="qwen2.attention.sliding_window is 8"):
         decoder("qwen2", **{"attention.sliding_window": 8})
+
+
+GEMMA3N = {
+    "attention.shared_kv_layers": 0, "embedding_length_per_layer_input": 16, "altup.num_inputs": 4, "altup.active_idx": 0,
+    "activation_sparsity_scale": np.array([1.5, -np.inf]), "attention.sliding_window_pattern": np.array([True, False]),
+}  # fmt: skip
+GEMMA4 = {
+    "attention.head_count_kv": np.array([2, 1]), "attention.key_length": 32, "attention.value_length": 32,
+    "attention.key_length_swa": 16, "attention.sliding_window_pattern": np.array([True, False]),
+}  # fmt: skip
+
+
+def test_layers_of_gemma3n_are_sparse_where_the_file_has_deviations() -> None:
+    gemma = config("gemma3n", **GEMMA3N)
+    assert gemma.sparsity == (1.5, None) and [gemma.shares(i) for i in range(2)] == [None, None]
+    assert (gemma.attention_scale, gemma.embedding_scale) == (1.0, 8.0)
+
+
+def test_layers_of_gemma4_have_heads_by_their_kind() -> None:
+    shapes = config("gemma4", **GEMMA4).shapes
+    assert [(s.kv_heads, s.head_dim) for s in shapes] == [(2, 16), (1, 32)]
+
+
+SHAPED: list[tuple[str, dict[str, object], str, object, str]] = [
+    ("gemma3n", GEMMA3N, "altup.num_inputs", 8, "altup.num_inputs is 8"),
+    ("gemma3n", GEMMA3N, "altup.active_idx", 4, "altup.active_idx"),
+    ("gemma3n", GEMMA3N, "attention.shared_kv_layers", 1, "no layer of a kind"),
+    ("gemma3n", GEMMA3N, "activation_sparsity_scale", np.array([1.5]), "has 1 elements"),
+    ("gemma4", GEMMA4, "attention.head_count_kv", np.array([3, 1]), "does not divide"),
+    ("gemma4", GEMMA4, "attention.head_count_kv", np.array([2, 1, 1]), "has 3 elements"),
+    ("gemma4", GEMMA4, "attention.sliding_window_pattern", np.array([True, True]), "differ in their heads"),
+    ("gemma4", GEMMA4, "attention.value_length_swa", 8, "is not that of keys"),
+]
+
+
+@pytest.mark.parametrize(("family", "keys", "key", "value", "said"), SHAPED)
+def test_what_layers_cannot_be_is_said(family: str, keys: dict[str, object], key: str, value: object, said: str) -> None:
+    with pytest.raises(LlmcError, match=said):
+        config(family, **{**keys, key: value})
