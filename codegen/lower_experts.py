@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmc.codegen.kernels.activation import Activation
 from llmc.codegen.kernels.expert_sum import ExpertSum
 from llmc.codegen.kernels.norm import Norm
 from llmc.codegen.kernels.router import Router
 from llmc.codegen.lowering import Lowering, c_float, columns, pad, rule
-from llmc.ir.graph import Node
+from llmc.ir.graph import Node, Value
 from llmc.ir.storage import scratch_types
 from llmc.ir.types import q8
 
@@ -31,51 +33,55 @@ def _router(p: Lowering, node: Node) -> None:
 
 @rule("experts")
 def _experts(p: Lowering, node: Node) -> None:
-    """The fields of llmc_experts (runtime/src/ops_experts.h)."""
-    x, ids, weights, gate, up, down, *biases = node.inputs
+    gate, up, down, *biases = node.inputs[3:]
     gate_bias, up_bias, down_bias = biases or (None, None, None)
-    outer, inner = node.attrs.get("forms", ("f32", "f32"))
-    table, rows, gate_at, up_at, gated = node.attrs["scratch"]
-    types, function = scratch_types(node, p.graph.bounds), node.attrs.get("function", "silu")
-    weigh_x = node.attrs.get("weigh", "result") == "x"
-    count, intermediate, hidden = map(int, gate.type.shape)
-    fields = {
-        "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
-        "gate_w": p.expert_matrix(gate, gate_bias, outer), "up_w": p.expert_matrix(up, up_bias, outer),
-        "down_w": p.expert_matrix(down, down_bias, inner),
-        "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
-        "activation": p.kernel(Activation(function, True, f32=inner == "f32", q8=inner == "q8")),
-        "sum": p.kernel(ExpertSum(weighted=not weigh_x)), "weigh_x": int(weigh_x),
-        "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
-        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8",
-        "gate": f"F({gate_at})", "up": f"F({up_at})",
-        "gated": f"F({gated})" if inner == "f32" else "NULL",
-        "gated_q8": p.q8_at(gated, types[4]) if inner == "q8" else "NO_Q8",
-        "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": pad(hidden),
-        "intermediate": intermediate, "ld_intermediate": pad(intermediate), "ld_slots": pad(columns(ids)),
+    outer, _ = _forms(node)
+    fields: dict[str, object] = {
+        "up_w": p.expert_matrix(up, up_bias, outer), "up": f"F({node.attrs['scratch'][3]})",
+        "weigh_x": int(node.attrs.get("weigh", "result") == "x"),
     }  # fmt: skip
-    p.call("llmc_op_experts", p.fields("llmc_experts", fields))
-    p.barrier()
+    activation = Activation(node.attrs.get("function", "silu"), True, **_results(node))
+    _call(p, node, (gate, gate_bias), (down, down_bias), activation, fields)
 
 
 @rule("ungated_experts")
 def _ungated_experts(p: Lowering, node: Node) -> None:
-    """The same struct, with `up` in the place of the gate and nothing in that of the other half."""
-    x, ids, weights, up, down = node.inputs
-    outer, inner = node.attrs.get("forms", ("f32", "f32"))
-    (table, rows, up_at, activated), types = node.attrs["scratch"], scratch_types(node, p.graph.bounds)
-    count, intermediate, hidden = map(int, up.type.shape)
+    """`up` takes the place of the gate, and nothing that of the other half."""
+    up, down = node.inputs[3:]
+    _call(p, node, (up, None), (down, None), Activation(node.attrs["function"], False, **_results(node)), {})
+
+
+def _forms(node: Node) -> tuple[str, str]:
+    """Of what the first products read, and the last."""
+    forms: tuple[str, str] = node.attrs.get("forms", ("f32", "f32"))
+    return forms
+
+
+def _results(node: Node) -> dict[str, bool]:
+    """The form that the activation writes."""
+    return {form: _forms(node)[1] == form for form in ("f32", "q8")}
+
+
+def _call(
+    p: Lowering, node: Node, first: tuple[Value, Value | None], last: tuple[Value, Value | None], activation: Activation,
+    others: Mapping[str, object],
+) -> None:  # fmt: skip
+    """The fields of llmc_experts (runtime/src/ops_experts.h). first, last: matrices and their biases."""
+    x, ids, weights = node.inputs[:3]
+    (outer, inner), scratch, types = _forms(node), node.attrs["scratch"], scratch_types(node, p.graph.bounds)
+    table, rows, gate = scratch[:3]
+    count, intermediate, hidden = map(int, first[0].type.shape)
     fields = {
         "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
-        "gate_w": p.expert_matrix(up, None, outer), "down_w": p.expert_matrix(down, None, inner),
+        "gate_w": p.expert_matrix(*first, outer), "down_w": p.expert_matrix(*last, inner),
         "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
-        "activation": p.kernel(Activation(node.attrs["function"], False, f32=inner == "f32", q8=inner == "q8")),
-        "sum": p.kernel(ExpertSum()), "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
-        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8", "gate": f"F({up_at})",
-        "gated": f"F({activated})" if inner == "f32" else "NULL",
-        "gated_q8": p.q8_at(activated, types[3]) if inner == "q8" else "NO_Q8",
+        "activation": p.kernel(activation), "sum": p.kernel(ExpertSum(weighted=not others.get("weigh_x"))),
+        "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
+        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8", "gate": f"F({gate})",
+        "gated": f"F({scratch[-1]})" if inner == "f32" else "NULL",
+        "gated_q8": p.q8_at(scratch[-1], types[-1]) if inner == "q8" else "NO_Q8",
         "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": pad(hidden),
-        "intermediate": intermediate, "ld_intermediate": pad(intermediate), "ld_slots": pad(columns(ids)),
+        "intermediate": intermediate, "ld_intermediate": pad(intermediate), "ld_slots": pad(columns(ids)), **others,
     }  # fmt: skip
     p.call("llmc_op_experts", p.fields("llmc_experts", fields))
     p.barrier()
