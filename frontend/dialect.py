@@ -43,6 +43,7 @@ class Dialect:
     shaped        whether layers may differ in heads and widths; the family's adapt says how
     latent        whether heads share a latent (frontend/latent.py), in GGUF files as well
     recurrent     what layer_types calls layers with a state, where a family has such
+    bidirectional whether tokens may see those after them
     plus_one      whether norms multiply by one more than what is stored
     """
 
@@ -58,6 +59,7 @@ class Dialect:
     plus_one: bool = False
     latent: bool = False
     shaped: bool = False
+    bidirectional: bool = False
 
 
 PLAIN: Final = Dialect()
@@ -66,7 +68,8 @@ PLAIN: Final = Dialect()
 def huggingface_options(keys: Keys, dialect: Dialect, layers: int, context: int) -> dict[str, Any]:
     """Windows and caps as fields of the config. Raises MalformedFileError or UnsupportedModelError naming the key."""
     checkpoint = keys.checkpoint
-    if checkpoint.keys.get("use_bidirectional_attention") not in (None, False, "vision"):  # images alone see both ways there
+    both = checkpoint.keys.get("use_bidirectional_attention")
+    if both not in (None, False, "vision") and not dialect.bidirectional:  # images alone see both ways there
         raise UnsupportedModelError(f"{checkpoint.key_file}: use_bidirectional_attention is set; llmc compiles causal attention")
     return {
         "activation": _activation(checkpoint, dialect),

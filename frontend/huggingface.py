@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,6 +25,7 @@ from llmc.frontend.quant import FORMATS
 from llmc.frontend.quantization import CACHE_SCALES, read_linears
 from llmc.frontend.quantized import Linear
 from llmc.frontend.safetensors import Shard, Stored, read_shard
+from llmc.frontend.sentence_transformers import read_modules
 from llmc.frontend.wrapped import is_wrapped, text_config, text_linears, text_name, text_tensors
 from llmc.ir.quant import Format
 
@@ -39,6 +41,7 @@ MAX_KEYS: Final = 1 << 16
 BESIDE: Final = (
     "generation_config.json", "quantize_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.txt", "modules.json", "1_Pooling/config.json",
+    "2_Dense/config.json", "3_Dense/config.json",
 )  # fmt: skip
 
 DENSE: Final[Mapping[str, Format]] = {"F32": FORMATS["f32"], "F16": FORMATS["f16"], "BF16": FORMATS["bf16"]}
@@ -118,6 +121,7 @@ def read_huggingface(folder: Path) -> HuggingFace:
     config = text_config(whole) if wrapped else whole
     _refuse_remote_code(config)
     shards = _read_shards(folder)
+    shards += _read_dense(folder, len(shards))
     stored = {name: t for shard in shards for name, t in shard.tensors.items() if not BUFFER.fullmatch(name)}
     tied = config.get("tie_word_embeddings", False) is True
     heads = ("lm_head.", "language_model.lm_head.") if wrapped else ("lm_head.",)
@@ -137,6 +141,23 @@ def read_huggingface(folder: Path) -> HuggingFace:
     single = {part.name for stack in stacks.values() for part in stack.parts}
     tensors = {name: t for name, t in tensors.items() if name not in single} | {name: s.tensor for name, s in stacks.items()}
     return HuggingFace(folder, shards, config, tensors, grouped, stacks)
+
+
+def _read_dense(folder: Path, count: int) -> list[Shard]:
+    """The weights of dense layers after pooling, each in a folder of its own, with whose name theirs begin.
+
+    Modules that llmc does not compile are refused when they are asked for (results.py).
+    """
+    try:
+        modules = read_modules(folder)
+    except UnsupportedModelError:
+        return []
+    shards = []
+    for number, layer in enumerate(modules.dense if modules else (), count):
+        shard = read_shard(folder / layer.folder / WEIGHTS, number)
+        named = {f"{layer.folder}.{name}": replace(t, name=f"{layer.folder}.{name}") for name, t in shard.tensors.items()}
+        shards.append(replace(shard, tensors=named))
+    return shards
 
 
 def _linears(folder: Path, quantization: Any, stored: Mapping[str, Stored], shards: Sequence[Shard]) -> dict[str, Linear]:

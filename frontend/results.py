@@ -149,5 +149,8 @@ def _dense(s: Step, w: Weights, x: Value, name: str, layer: Dense) -> Value:
     if w.has(f"{name}.bias") != layer.bias:
         state = "missing" if layer.bias else "there"
         raise MalformedFileError(f"tensor {w.names[f'{name}.bias']} is {state}, against what its config.json says")
-    y = linear(s, x, w, name, layer.rows, int(x.type.shape[-1]))
+    width = int(x.type.shape[-1])
+    if layer.columns != width:
+        raise MalformedFileError(f"{layer.folder} takes rows of {layer.columns}, but what comes before gives {width}")
+    y = linear(s, x, w, name, layer.rows, width)
     return activated(s, y, layer.function, name) if layer.function else y

@@ -35,6 +35,10 @@ def roberta(name: str, value: Array) -> Named:
         yield short, value[2:] if short == "embeddings.position_embeddings.weight" else value
 
 
+def gemma(name: str, value: Array) -> Named:
+    yield f"model.{name}", value + 1 if name.endswith("norm.weight") else value
+
+
 CLS: dict[str, Any] = {"pooling_type": 4}
 
 # general.architecture -> the directory it is made of, its keys, how its tensors are made
@@ -43,6 +47,7 @@ MODELS: dict[str, tuple[str, Mapping[str, Any], Convert]] = {
     "nomic-bert": ("nomic-bert", {**LAYER_NORM, "rope.freq_base": 1000.0}, bert),
     "jina-bert-v3": ("jina-v3", {**LAYER_NORM, "attention.layer_norm_epsilon": 1e-5}, bert),
     "eurobert": ("eurobert", {"attention.causal": False}, bert),
+    "gemma-embedding": ("gemma", {"attention.sliding_window": 24, "rope.freq_base": 1e6}, gemma),
     "t5encoder": ("t5", {"context_length": 512, "attention.relative_buckets_count": 32, "attention.layer_norm_rms_epsilon": 1e-6,
         "feed_forward_length": 96, "rope.freq_base": None, "rope.dimension_count": None}, bert),
 }  # fmt: skip

@@ -10,19 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 import llmc
 from llmc import inspection
-from llmc.errors import UsageError
+from llmc.errors import LlmcError, UsageError
+from llmc.frontend.load import open_model
 from tests.e2e.reference import Compiled
 from tests.e2e.tiny_transformers import F32_MAX_ABS, VOCAB, Tiny, build
 
+Row = NDArray[np.float64]
 MHA: dict[str, Any] = {"num_key_value_heads": None}
 TOKENS = 150  # more than two KV pages, and windows on both sides
 MODERN: dict[str, Any] = {
     **MHA, "local_attention": 24, "num_hidden_layers": 4, "cls_token_id": 0, "sep_token_id": 1, "classifier_bias": True,
 }  # fmt: skip
 
+GEMMA: dict[str, Any] = {
+    "head_dim": 16, "num_hidden_layers": 7, "sliding_window": 24, "use_bidirectional_attention": True,
+    "tie_word_embeddings": True, "query_pre_attn_scalar": 16,
+}  # fmt: skip
 T5: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", *MHA)), "d_model": 64,
     "d_ff": 96, "d_kv": 24, "num_layers": 3, "num_heads": 4, "max_position_embeddings": None, "n_positions": 512,
@@ -38,6 +45,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "t5": ("T5EncoderModel", {**T5, "feed_forward_proj": "gated-gelu"}),
     "t5-relu": ("T5EncoderModel", {**T5, "relative_attention_num_buckets": 20, "relative_attention_max_distance": 50}),
     "umt5": ("UMT5EncoderModel", {**T5, "feed_forward_proj": "gated-gelu"}),
+    "gemma": ("Gemma3TextModel", GEMMA),
     "jina-v3": ("JinaEmbeddingsV3Model", {**MHA, "type_vocab_size": 1}),
 }
 CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -55,7 +63,7 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def tiny(cls: str, config: dict[str, Any], folder: Path) -> Tiny:
     """A random model of a class, whose name ends in what its head is."""
-    head = "ForSequenceClassification" if cls.endswith("Classification") else "EncoderModel" if "Encoder" in cls else "Model"
+    head = next(end for end in ("ForSequenceClassification", "EncoderModel", "Model") if cls.endswith(end))
     return build(cls.removesuffix(head), folder / "model", head, **config)
 
 
@@ -185,3 +193,48 @@ def test_modules_make_an_embedding_model_of_a_decoder(compiled: Compiled, tmp_pa
         state = model.model.model(torch.tensor([ids])).last_hidden_state[0, -1].numpy()
     assert (loaded.info.pooling, loaded.info.normalize) == ("last", True)
     assert np.abs(loaded.embed(ids) - state / np.linalg.norm(state)).max() <= F32_MAX_ABS
+
+
+def dense(folder: Path, rows: int, columns: int, function: str, bias: bool) -> Callable[[Row], Row]:
+    """Writes a module of sentence-transformers at random, and gives what it computes."""
+    rng = np.random.default_rng(rows)
+    tensors = {"linear.weight": rng.standard_normal((rows, columns)).astype(np.float32) / 8}
+    tensors |= {"linear.bias": rng.standard_normal(rows).astype(np.float32)} if bias else {}
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors")
+    config = {"in_features": columns, "out_features": rows, "bias": bias, "activation_function": function}
+    (folder / "config.json").write_text(json.dumps(config))
+    last = np.tanh if function.endswith("Tanh") else np.asarray
+    return lambda x: last(tensors["linear.weight"].astype(np.float64) @ x + tensors.get("linear.bias", np.zeros(rows)))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_dense_layers_follow_the_pooling(pooling: str, compiled: Compiled, tmp_path: Path) -> None:
+    model = tiny(*MODELS["gemma"], tmp_path)
+    kinds = [{"idx": i, "path": f"{i}_{name}", "type": f"sentence_transformers.models.{name}"}
+             for i, name in ((2, "Dense"), (3, "Dense"), (4, "Normalize"))]  # fmt: skip
+    modules(model.folder, {"pooling_mode": pooling}, *kinds)
+    layers = [dense(model.folder / "2_Dense", 96, 64, "torch.nn.modules.linear.Identity", False),
+              dense(model.folder / "3_Dense", 32, 96, "torch.nn.modules.activation.Tanh", True)]  # fmt: skip
+    loaded, ids = llmc.load(compiled(model.folder, "f32"), threads=2), random_ids()
+    states = results(model, ids).astype(np.float64)
+    row = layers[1](layers[0](states.mean(0) if pooling == "mean" else states[0]))
+    assert loaded.info.row_floats == 32 and loaded.info.pooling == pooling
+    assert np.abs(loaded.embed(ids) - row / np.linalg.norm(row)).max() <= F32_MAX_ABS
+    assert np.abs(loaded.embed(ids, normalize=False) - row).max() <= F32_MAX_ABS
+    with pytest.raises(UsageError, match="own pooling"):
+        loaded.embed(ids, pooling="last")
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"in_features": 65}, "2_Dense takes rows of 65"), ({"bias": True}, "2_Dense.linear.bias is missing"),
+    ({"activation_function": "os.system"}, "activation_function"), ({"out_features": -1}, "out_features"),
+])  # fmt: skip
+def test_refuses_dense_layers_that_do_not_fit(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    model = tiny(*MODELS["gemma"], tmp_path)
+    modules(model.folder, {"pooling_mode": "mean"}, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    dense(model.folder / "2_Dense", 32, 64, "torch.nn.modules.linear.Identity", False)
+    config = json.loads((model.folder / "2_Dense" / "config.json").read_text())
+    (model.folder / "2_Dense" / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(LlmcError, match=says):
+        open_model(model.folder)
