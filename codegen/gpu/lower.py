@@ -16,6 +16,7 @@ import numpy as np
 from llmc.codegen.caches import cache_of, caches_of
 from llmc.codegen.gpu import lower_matrix
 from llmc.codegen.gpu.kernels.attention import GpuAttention, GpuAttentionMerge
+from llmc.codegen.gpu.kernels.attention_mma import TOKENS_OF_A_SEQUENCE, GpuAttentionMma, fits
 from llmc.codegen.gpu.kernels.best import GpuBest, parts
 from llmc.codegen.gpu.kernels.elementwise import (
     GpuActivation,
@@ -402,7 +403,22 @@ def _attention(p: _Lowering, node: Node) -> None:
     shape = a["head_dim"], a["heads"] // a["kv_heads"], a["dtype"]
     options = window > 0, softcap > 0, bool(of_heads) and not slopes, slopes
     whole, split = (GpuAttention(*shape, parts, *options) for parts in (False, True))
-    attend(p, node, whole, split, p.vector(of_heads[0] if of_heads else None), a["kv_heads"], (_float(softcap), window))
+    given = p.vector(of_heads[0] if of_heads else None)
+    attend(p, node, whole, split, given, a["kv_heads"], (_float(softcap), window))
+    if not p.exact and not slopes and fits(a["head_dim"], a["dtype"]):
+        _attend_many(p, node, given, (_float(softcap), window))
+
+
+def _attend_many(p: _Lowering, node: Node, sinks: str, limits: tuple[object, object]) -> None:
+    """Before the statement of the other ways: matrix units, where sequences have many tokens."""
+    a, q, o = node.attrs, node.inputs[0], node.output
+    kv, tables, page_bytes = p.layer(node)
+    call = p.call(
+        GpuAttentionMma(a["head_dim"]), p.f32(q), kv, tables, "s->sequence", "s->positions", sinks, p.f32(o), a["kv_heads"],
+        a["heads"] // a["kv_heads"], _ld(q), _ld(o), "s->table_stride", page_bytes, _float(a["scale"]), *limits, p.tokens(q),
+    )  # fmt: skip
+    many = f"s->matrix_units && s->n_tokens >= {TOKENS_OF_A_SEQUENCE} * s->n_seqs"
+    p.plan.statements.append(f"if ({many}) {call} else {p.plan.statements.pop()}")
 
 
 def attend(

@@ -1,4 +1,4 @@
-"""Whole models whose linears run on matrix units: activations are halves, and the kernels are those of templates/cuda."""
+"""Whole models whose linears and attention run on matrix units, with activations as halves: the kernels of templates/cuda."""
 
 from pathlib import Path
 
@@ -29,4 +29,4 @@ def test_halves_lose_little(tmp_path: Path, reference: Reference, driver: FakeDr
     assert divergences.mean() <= SHARE_OF_INT8 * reference.int8_kl_mean
     matrix = {name for name in driver.launched if isinstance(driver.kernels[name], CudaSpec)}
     assert not any(name.startswith("linear_") for name in set(driver.launched) - matrix)
-    assert {"halve"} < matrix
+    assert {"halve"} < matrix and any(name.startswith("attention_mma") for name in matrix)
