@@ -238,9 +238,11 @@ class _Lowering:
         by_width(self, self.tokens(x), lambda p: self.launch(GpuLinear(fmt, p, bias is not None), *args))
         if self.exact:
             return
-        matrix = lower_matrix.linear(self.call, self.halves, fmt, x, self.f32(x), self.weight(weight), *places, n, ld, *rest)
+        test = lower_matrix.worthwhile(fmt, self.tokens(x))
+        there = self.f32(x), self.weight(weight), *places
+        matrix = lower_matrix.linear(self.call, self.halves, fmt, x, test, *there, n, ld, *rest)
         if matrix:
-            self.plan.statements.append(f"if (s->matrix_units) {{ {matrix} }} else {{ {self.plan.statements.pop()} }}")
+            self.plan.statements.append(f"if ({test}) {{ {matrix} }} else {{ {self.plan.statements.pop()} }}")
 
     def layer(self, node: Node) -> tuple[str, str, str]:
         """Address of a layer inside page 0 of its group, the group's page tables, and the bytes of a page."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llmc.codegen.gpu import cuda_format
 from llmc.codegen.gpu.kernels.linear_mma import MANY, SUM_COLUMNS, GpuHalve, GpuLinearMma, kernels
 from llmc.ir.graph import Graph, Value
 from llmc.ir.storage import TILE, align
@@ -21,13 +22,13 @@ Call = Callable[..., str]  # (spec, *args) -> the statement of its launch
 class Halves:
     """Where the halves of one value lie at a time, after the values of a step: rows, then sums, then factors.
 
-    value  the name of the one that lies there now
+    value  the name of the one that lies there now, and on what condition
     """
 
     start: int
     tokens: int
     columns: int
-    value: str | None = None
+    value: tuple[str, str] | None = None
 
     @staticmethod
     def of(graph: Graph, start: int) -> Halves:
@@ -52,20 +53,29 @@ class Halves:
         return tuple(f"s->arena + UINT64_C({at})" for at in (self.start, sums, factors))  # type: ignore[return-value]
 
 
+def worthwhile(fmt: Format, tokens: str) -> str:
+    """The condition, in C, on which matrix units serve a step. Codes of scales cost more to prepare than one token repays."""
+    coded = cuda_format.supported(fmt) and cuda_format.Shape.of(fmt).groups > 0
+    return f"s->matrix_units && {tokens} > 1" if coded else "s->matrix_units"
+
+
 def linear(
-    launch: Call, halves: Halves, fmt: Format, x: Value, source: str, weight: str, bias: str, y: str,
+    launch: Call, halves: Halves, fmt: Format, x: Value, test: str, source: str, weight: str, bias: str, y: str,
     rows: int, ldx: int, scale: str, tokens: str,
 ) -> str:  # fmt: skip
-    """Statements of a linear on matrix units, or nothing where the format has none. rows: of the weight, padded."""
+    """Statements of a linear on matrix units, or nothing where the format has none.
+
+    test: the condition around them. rows: of the weight, padded.
+    """
     specs = kernels(fmt)
     if not specs:
         return ""
     k = int(x.type.shape[-1])
     ldh, places = align(k, _STAGE), halves.places(k)
     found = ""
-    if halves.value != x.name:
+    if halves.value != (x.name, test):
         found = launch(GpuHalve(), source, *places, k, ldx, ldh, tokens) + " "
-        halves.value = x.name
+        halves.value = x.name, test
     args = (weight, *places, bias, y, k, rows // TILE, ldh, rows, scale, tokens)
     return found + _chosen([(spec, launch(spec, *args)) for spec in specs], rows // TILE, tokens)
 
