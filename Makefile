@@ -39,7 +39,7 @@ demo: .venv/.user
 	  $(DEMO) '$(BIN)/llmc run $(DEMO) -p "TEXT"' '$(BIN)/llmc inspect $(DEMO)'
 
 test: .venv/.dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile
 
 test-pure: .venv/.dev
 	$(PY) -m pytest tests/ir tests/frontend tests/passes tests/cli tests/test_architecture.py

@@ -90,7 +90,7 @@ class Tokenizer:
 
     def encode(self, text: bytes | str, flags: int = 0) -> list[int]:
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        ids = np.full(3 * len(data) + 5, -7, np.int32)
+        ids = np.full(16 * len(data) + 5, -7, np.int32)  # one character may become 18 by NFKC
         count = ctypes.c_size_t()
         check(self.lib.llmc_tokenizer_encode(self.handle, data, len(data), flags, ids.ctypes.data, len(ids), ctypes.byref(count)))
         return ids[: count.value].tolist()

@@ -150,14 +150,14 @@ enum {
 ** tokens      room for `capacity` ids; may be NULL if capacity is 0.
 ** count       number of ids of the whole text, also with LLMC_ERR_SPACE (then nothing useful is in tokens).
 **
-** At most 3 * size + 5 ids come out. */
+** At most 3 * size + 5 ids come out, or more where a tokenizer rewrites characters to longer texts: LLMC_ERR_SPACE and `count` say. */
 llmc_status llmc_tokenize(const llmc_vocabulary *vocabulary, const char *text, size_t size, uint32_t flags, int32_t *tokens,
                           size_t capacity, size_t *count);
 
 /* Two texts to the token ids of one, by the template that the model was trained with: [CLS] text [SEP] pair [SEP], or as its tokenizer
 ** has it. segments: which of the two a token belongs to, [capacity] as well; may be NULL. Otherwise as llmc_tokenize(), whose
 ** LLMC_ADD_SPECIAL is implied. LLMC_ERR_ARG if the vocabulary has no template for two texts. At most 3 * (text_size + pair_size) + 16
-** ids come out. */
+** ids come out, but as there. */
 llmc_status llmc_tokenize_pair(const llmc_vocabulary *vocabulary, const char *text, size_t text_size, const char *pair, size_t pair_size,
                                uint32_t flags, int32_t *tokens, int32_t *segments, size_t capacity, size_t *count);
 

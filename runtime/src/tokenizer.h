@@ -47,7 +47,8 @@ void llmc_tokenizer_close(llmc_tokenizer *tokenizer); /* NULL is fine */
 ** flags       LLMC_ADD_SPECIAL: the BOS and EOS that the model expects; LLMC_PARSE_SPECIAL: text that spells a control token is that
 **             token. User-defined tokens are always recognised.
 ** ids         room for `capacity` ids; may be NULL if capacity is 0.
-** count       on LLMC_OK and LLMC_ERR_SPACE the number of ids of the whole text. At most 3 * size + 5 ids come out.
+** count       on LLMC_OK and LLMC_ERR_SPACE the number of ids of the whole text. At most 3 * size + 5 ids come out, unless
+**             normalisation makes longer texts of characters.
 **
 ** Returns LLMC_ERR_SPACE if they do not fit (ids then holds the first `capacity`), LLMC_ERR_NOMEM, LLMC_ERR_ARG.
 ** Time grows with size * log(size), whatever the text. Working memory is about 40 bytes per byte of the longest word (of the longest
