@@ -24,20 +24,9 @@ def _bucket_bias(p: Lowering, node: Node) -> None:
     (table,), starts = node.inputs, node.attrs["starts"]
     buckets, heads = map(int, table.type.shape)
     begins = f"(const int32_t[]){{{', '.join(map(str, starts))}}}"
-    p.call("llmc_op_bucket_bias", p.vector(table), begins, len(starts), heads, pad(buckets), *_distances(p, node))
+    sizes, span = (len(starts), heads, pad(buckets)), node.attrs["span"]
+    p.call("llmc_op_bucket_bias", p.vector(table), begins, *sizes, p.f32(node.output), span)
     p.barrier()
-
-
-@rule("slope_bias")
-def _slope_bias(p: Lowering, node: Node) -> None:
-    (slopes,) = node.inputs
-    p.call("llmc_op_slope_bias", p.vector(slopes), int(slopes.type.shape[0]), *_distances(p, node))
-    p.barrier()
-
-
-def _distances(p: Lowering, node: Node) -> tuple[object, ...]:
-    """Where biases go: one head's after the other's, as the attention kernel reads them."""
-    return p.f32(node.output), node.attrs["span"]
 
 
 @rule("mean_rows")

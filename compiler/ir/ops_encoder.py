@@ -49,16 +49,3 @@ def bucket_bias(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     distance = np.arange(2 * attrs["span"] - 1) - (attrs["span"] - 1)
     bucket = np.searchsorted(starts, np.abs(distance), side="right") - 1 + len(starts) * (distance > 0)
     return (np.ascontiguousarray(table[bucket].T, np.float32),)
-
-
-def _slope_bias(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    (slopes,) = inputs
-    return (f32(int(slopes.shape[0]), 2 * attrs["span"] - 1),)
-
-
-@op(_slope_bias)
-def slope_bias(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """slopes f32[H] -> f32[H,2*span-1]: -slope times the distance, to both sides.  ALiBi, arXiv:2108.12409."""
-    (slopes,) = inputs
-    distance = np.abs(np.arange(2 * attrs["span"] - 1) - (attrs["span"] - 1)).astype(np.float32)
-    return (-slopes.astype(np.float32)[:, None] * distance,)

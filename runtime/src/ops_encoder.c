@@ -49,14 +49,6 @@ void llmc_op_bucket_bias(const llmc_worker *w, const float *table, const int32_t
   }
 }
 
-void llmc_op_slope_bias(const llmc_worker *w, const float *slopes, int32_t heads, float *bias, int32_t span) {
-  llmc_range r = llmc_share(w, heads);
-  for (int32_t h = r.lo; h < r.hi; h++) {
-    float *row = bias + (int64_t)h * (2 * span - 1) + span - 1;
-    for (int32_t d = 0; d < span; d++) row[d] = row[-d] = -slopes[h] * (float)d;
-  }
-}
-
 void llmc_op_mean_rows(const llmc_worker *w, const llmc_step *s, const float *x, float *y, int32_t n, int32_t ld) {
   llmc_range r = llmc_share(w, n);
   for (int32_t i = 0, of = 0; i < s->n_rows; i++) {

@@ -24,9 +24,6 @@ void llmc_op_attention_both(llmc_worker *w, const llmc_step *s, llmc_attention_b
 void llmc_op_bucket_bias(const llmc_worker *w, const float *table, const int32_t *starts, int32_t buckets, int32_t heads, int32_t ldt,
                          float *bias, int32_t span);
 
-/* bias[h * (2 * span - 1) + span - 1 + d] = -slopes[h] * |d|. */
-void llmc_op_slope_bias(const llmc_worker *w, const float *slopes, int32_t heads, float *bias, int32_t span);
-
 /* Row i of y: the mean of x over all tokens of the sequence that token s->rows[i] belongs to, summed in double. */
 void llmc_op_mean_rows(const llmc_worker *w, const llmc_step *s, const float *x, float *y, int32_t n, int32_t ld);
 
