@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmc.codegen.build import build_objects
-from llmc.codegen.kernels.activations import Quantised, quantise
+from llmc.codegen.kernels.activations import COLUMNS, SUPER_BLOCK, Quantised, quantise
 from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear
 from llmc.frontend.quant import FORMATS
@@ -50,7 +50,8 @@ class Case:
         self.kernels = {s.p: getattr(loaded, exported(s, isa)) for s in specs}
         rng = np.random.default_rng(1)
         self.packed = aligned(np.concatenate([*pack(fmt, weights(fmt, rows * k // fmt.weights, rng), rows, k)]))
-        self.q8 = quantise(rng.normal(size=(tokens, k)).astype(np.float32))
+        columns = SUPER_BLOCK if fmt.super_block else COLUMNS
+        self.q8 = quantise(rng.normal(size=(tokens, k)).astype(np.float32), columns)
         self.y = aligned(np.zeros(tokens * rows, np.float32))
         self.rows, self.k, self.tokens, self.tiles = rows, k, tokens, row_tiles(rows)
 

@@ -11,7 +11,7 @@ from llmc.codegen.kernels.router import Router
 from llmc.codegen.lowering import Lowering, c_float, columns, pad, rule
 from llmc.ir.graph import Node, Value
 from llmc.ir.storage import scratch_types
-from llmc.ir.types import q8
+from llmc.ir.types import DType, TensorType
 
 
 @rule("router")
@@ -31,16 +31,21 @@ def _router(p: Lowering, node: Node) -> None:
     p.barrier()
 
 
+def _acts(form: str) -> str:
+    """What kernels call activations of a form."""
+    return "f32" if form == "f32" else "q8"
+
+
 @rule("experts")
 def _experts(p: Lowering, node: Node) -> None:
     gate, up, down, *biases = node.inputs[3:]
     gate_bias, up_bias, down_bias = biases or (None, None, None)
     outer, _ = _forms(node)
     fields: dict[str, object] = {
-        "up_w": p.expert_matrix(up, up_bias, outer), "up": f"F({node.attrs['scratch'][3]})",
+        "up_w": p.expert_matrix(up, up_bias, _acts(outer)), "up": f"F({node.attrs['scratch'][3]})",
         "weigh_x": int(node.attrs.get("weigh", "result") == "x"),
     }  # fmt: skip
-    activation = Activation(node.attrs.get("function", "silu"), True, **_results(node))
+    activation = _activation(node, node.attrs.get("function", "silu"), gated=True)
     _call(p, node, (gate, gate_bias), (down, down_bias), activation, fields)
 
 
@@ -48,7 +53,7 @@ def _experts(p: Lowering, node: Node) -> None:
 def _ungated_experts(p: Lowering, node: Node) -> None:
     """`up` takes the place of the gate, and nothing that of the other half."""
     up, down = node.inputs[3:]
-    _call(p, node, (up, None), (down, None), Activation(node.attrs["function"], False, **_results(node)), {})
+    _call(p, node, (up, None), (down, None), _activation(node, node.attrs["function"], gated=False), {})
 
 
 def _forms(node: Node) -> tuple[str, str]:
@@ -57,9 +62,10 @@ def _forms(node: Node) -> tuple[str, str]:
     return forms
 
 
-def _results(node: Node) -> dict[str, bool]:
-    """The form that the activation writes."""
-    return {form: _forms(node)[1] == form for form in ("f32", "q8")}
+def _activation(node: Node, function: str, *, gated: bool) -> Activation:
+    """What stands between the products, in the form that the last ones read."""
+    inner = _forms(node)[1]
+    return Activation(function, gated, f32=inner == "f32", q8="" if inner == "f32" else inner)
 
 
 def _call(
@@ -73,13 +79,13 @@ def _call(
     count, intermediate, hidden = map(int, first[0].type.shape)
     fields = {
         "x": p.f32(x), "ids": p.i32(ids), "weights": p.f32(weights), "y": p.f32(node.output),
-        "gate_w": p.expert_matrix(*first, outer), "down_w": p.expert_matrix(*last, inner),
-        "quantize": p.kernel(Norm(add=False, norm="", f32=False, q8=True)) if outer == "q8" else "NULL",
+        "gate_w": p.expert_matrix(*first, _acts(outer)), "down_w": p.expert_matrix(*last, _acts(inner)),
+        "quantize": "NULL" if outer == "f32" else p.kernel(Norm(add=False, norm="", f32=False, q8=outer)),
         "activation": p.kernel(activation), "sum": p.kernel(ExpertSum(weighted=not others.get("weigh_x"))),
         "table": f"(int32_t *)F({table})", "rows": f"F({rows})",
-        "rows_q8": p.q8_at(rows, q8(*types[1].shape)) if outer == "q8" else "NO_Q8", "gate": f"F({gate})",
+        "rows_q8": "NO_Q8" if outer == "f32" else p.q8_at(rows, TensorType(DType(outer), types[1].shape)), "gate": f"F({gate})",
         "gated": f"F({scratch[-1]})" if inner == "f32" else "NULL",
-        "gated_q8": p.q8_at(scratch[-1], types[-1]) if inner == "q8" else "NO_Q8",
+        "gated_q8": "NO_Q8" if inner == "f32" else p.q8_at(scratch[-1], types[-1]),
         "experts": count, "used": ids.type.shape[1], "tokens": p.tokens(x), "hidden": hidden, "ld_hidden": pad(hidden),
         "intermediate": intermediate, "ld_intermediate": pad(intermediate), "ld_slots": pad(columns(ids)), **others,
     }  # fmt: skip

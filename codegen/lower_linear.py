@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmc.codegen.kernels.activation import Activation
 from llmc.codegen.kernels.embed import Embed
 from llmc.codegen.lower_rows import cap
-from llmc.codegen.lowering import Lowering, c_float, columns, pad, rule
+from llmc.codegen.lowering import Lowering, c_float, columns, form_of, pad, rule
 from llmc.ir.graph import Node, Value
 from llmc.ir.ops import group_weights
 from llmc.ir.types import DType
@@ -51,7 +51,7 @@ def _linear_gated(p: Lowering, node: Node) -> None:
     n = int(node.outputs[0].type.shape[-1])
     pairs = group_weights(node.inputs, node.attrs)
     parts = [p.linear(node.inputs[0], w, b, f"F({at})", pad(n)) for (w, b), at in zip(pairs, node.attrs["scratch"], strict=True)]
-    fn = p.kernel(Activation(_function(node), gated=True, f32=y is not None, q8=out is not None))
+    fn = p.kernel(Activation(_function(node), gated=True, f32=y is not None, q8=form_of(out)))
     table = f"(const llmc_linear[]){{{', '.join(parts)}}}"
     p.call("llmc_op_linear_gated", table, p.activations(node.inputs[0]), fn, p.f32(y) if y else "NULL", pad(n), p.q8(out))
     p.barrier()
@@ -62,7 +62,7 @@ def _activation(p: Lowering, node: Node) -> None:
     x, *up = node.inputs
     y, out = p.forms(node)
     n = pad(columns(x))
-    fn = p.kernel(Activation(_function(node), gated=node.op.endswith("_mul"), f32=y is not None, q8=out is not None))
+    fn = p.kernel(Activation(_function(node), gated=node.op.endswith("_mul"), f32=y is not None, q8=form_of(out)))
     factor = p.f32(up[0]) if up else "NULL"
     p.call("llmc_op_activation", fn, p.f32(x), factor, p.f32(y) if y else "NULL", p.q8(out), n, n, n, n, p.tokens(x))
     p.barrier()

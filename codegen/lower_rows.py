@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmc.codegen.kernels.gate_rows import GateRows
 from llmc.codegen.kernels.norm import Norm
 from llmc.codegen.kernels.softcap import Softcap
-from llmc.codegen.lowering import Lowering, c_float, columns, pad, rule
+from llmc.codegen.lowering import Lowering, c_float, columns, form_of, pad, rule
 from llmc.ir.graph import Node, Value
 
 
@@ -48,7 +48,7 @@ def _norm(
     y, out = p.forms(node, skip) if forms else (None, q8)
     n = columns(x)
     kind = node.op.removeprefix("add_").removesuffix("_norm") if weights else ""
-    fn = p.kernel(Norm(add=o is not None, norm=kind, f32=y is not None, q8=out is not None))
+    fn = p.kernel(Norm(add=o is not None, norm=kind, f32=y is not None, q8=form_of(out)))
     weight, bias = map(p.vector, [*weights, None, None][:2])
     p.call(
         "llmc_op_norm", fn, p.f32(x), p.f32(o) if o else "NULL", weight, bias, p.f32(y) if y else "NULL", p.q8(out), n,

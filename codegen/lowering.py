@@ -17,7 +17,7 @@ from llmc.codegen.weights import place
 from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.storage import TILE, align, q8_storage
 from llmc.ir.tiles import packed_bytes
-from llmc.ir.types import DType, Format, TensorType
+from llmc.ir.types import SCALE_COLUMNS, DType, Format, TensorType
 
 _ROWS = {"T": "s->n_tokens", "R": "s->n_rows"}
 
@@ -40,6 +40,11 @@ def rule(*ops: str) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
+def form_of(value: Value | None) -> str:
+    """The int8 form of a quantised value, "" for none."""
+    return value.type.name if value else ""
 
 
 def pad(n: int) -> int:
@@ -114,7 +119,8 @@ class Lowering:
 
     def q8_at(self, at: int, type: TensorType) -> str:
         parts = q8_storage(type, self.graph.bounds)
-        return f"Q8({at}, {at + parts.scales}, {at + parts.sums})"
+        assert isinstance(type.dtype, DType)
+        return f"Q8({at}, {at + parts.scales}, {at + parts.sums}, {SCALE_COLUMNS[type.dtype]})"
 
     def weight(self, value: Value) -> str:
         return f"W({self.plan.weights.offset(value)})"
@@ -145,20 +151,20 @@ class Lowering:
         return Rows(self.tokens(values[0]), max(1, ALONE_COLUMNS // width))
 
     def forms(self, node: Node, skip: int = 0) -> tuple[Value | None, Value | None]:
-        """(f32 result, q8 result) of a node with an `out` attribute, after `skip` other results."""
+        """(f32 result, quantised result) of a node with an `out` attribute, after `skip` other results."""
         by_form = dict(zip(node.attrs.get("out", "f32").split("+"), node.outputs[skip:], strict=True))
-        return by_form.get("f32"), by_form.get("q8")
+        return by_form.get("f32"), by_form.get("q8") or by_form.get("q8_256")
 
     def activations(self, x: Value) -> str:
         k = columns(x)
-        if x.type.dtype is DType.Q8:
+        if x.type.dtype in SCALE_COLUMNS:
             return f"&(llmc_activations){{.q8 = {self.q8(x)}, .k = {k}, .tokens = {self.tokens(x)}}}"
         return f"&(llmc_activations){{.x = {self.f32(x)}, .ldx = {pad(k)}, .k = {k}, .tokens = {self.tokens(x)}}}"
 
     def linear(self, x: Value, weight: Value, bias: Value | None, y: str, ldy: int) -> str:
         fmt = weight.type.dtype
         assert not isinstance(fmt, DType)
-        table = self.linear_kernels(fmt, "q8" if x.type.dtype is DType.Q8 else "f32")
+        table = self.linear_kernels(fmt, "q8" if x.type.dtype in SCALE_COLUMNS else "f32")
         tiles = pad(int(weight.type.shape[0])) // 16
         return f"{{{table}, {self.weight(weight)}, {self.vector(bias)}, {y}, {tiles}, {ldy}}}"
 

@@ -569,14 +569,17 @@ def dense_to_f32(isa: Isa, name: str, stored: Expr) -> Expr:
 # Dot products of bytes -----------------------------------------------------------------------------------------------
 
 
-def dot_u8s8(isa: Isa, acc: Expr, us: Sequence[Expr], ss: Sequence[Expr], largest: int) -> Expr:
+def dot_u8s8(
+    isa: Isa, acc: Expr, us: Sequence[Expr], ss: Sequence[Expr], largest: int, times: Expr | None = None
+) -> Expr:
     """acc[i] + the sum over all pairs (u, s) of u[4i..4i+3] . s[4i..4i+3].  acc i32xL; us u8x4L; ss i8x4L; exact.
 
     `largest` bounds the codes in `us`. Without VNNI pairs are summed in 16 bits, so it must be at most 127 there, and |s| <= 127;
-    small codes let several products share one widening to 32 bits.
+    small codes let several products share one widening to 32 bits, which multiplies by `times` at no cost: `twice` of i32xL.
     """
     lanes = shape(acc)[1]
     if isa.dot == "vnni":
+        assert times is None
         for u, s in zip(us, ss, strict=True):
             acc = let(_intrinsic(f"int32x{lanes}", f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", acc, u, s))
         return acc
@@ -584,11 +587,11 @@ def dot_u8s8(isa: Isa, acc: Expr, us: Sequence[Expr], ss: Sequence[Expr], larges
     together = max(1, 0x7FFF // (2 * 127 * largest))
     pairs = [_multiply_pairs(u, s) for u, s in zip(us, ss, strict=True)]
     for first in range(0, len(pairs), together):
-        acc = let(acc + _add_neighbours(sum(pairs[first + 1 : first + together], pairs[first])))
+        acc = let(acc + _add_neighbours(sum(pairs[first + 1 : first + together], pairs[first]), times))
     return acc
 
 
-def dot_s8s8(isa: Isa, acc: Expr, ws: Sequence[Expr], ss: Sequence[Expr]) -> Expr:
+def dot_s8s8(isa: Isa, acc: Expr, ws: Sequence[Expr], ss: Sequence[Expr], times: Expr | None = None) -> Expr:
     """As `dot_u8s8` for signed codes i8x4L in -128..127 and ss in -127..127, exact: |w| times s with the sign of w.
 
     For the levels without VNNI; with it, signed codes are made unsigned by an offset of 128, which is cheaper.
@@ -598,8 +601,26 @@ def dot_s8s8(isa: Isa, acc: Expr, ws: Sequence[Expr], ss: Sequence[Expr]) -> Exp
         name = "llvm.x86.avx2.psign.b" if size == 256 else "llvm.x86.ssse3.psign.b.128"
         signed = _intrinsic(str(s.ty), name, s, w)
         magnitude = bits(_intrinsic(str(w.ty), "llvm.abs", w, T.bool(False)), "uint8")
-        acc = let(acc + _add_neighbours(_multiply_pairs(magnitude, signed)))
+        acc = let(acc + _add_neighbours(_multiply_pairs(magnitude, signed), times))
     return acc
+
+
+def dot_pairs(isa: Isa, acc: Expr, a: Expr, b: Expr) -> Expr:
+    """acc[i] + a[2i] b[2i] + a[2i+1] b[2i+1].  acc i32xL; a, b i16x2L; exact where that fits 32 bits."""
+    lanes = shape(acc)[1]
+    if isa.dot == "vnni":
+        return let(_intrinsic(f"int32x{lanes}", f"llvm.x86.avx512.vpdpwssd.{32 * lanes}", acc, a, b))
+    return let(acc + _add_neighbours(a, b))
+
+
+def pair(first: Expr, second: Expr) -> Expr:
+    """i32 lanes of numbers that fit 16 bits -> i32 lanes that hold both, `first` low: two i16 lanes each, as `bits` sees them."""
+    return either(masked(first, 0xFFFF), shifted(second, 16))
+
+
+def twice(value: Expr) -> Expr:
+    """i32xL of numbers that fit 16 bits -> i16x2L with each in two lanes."""
+    return let(bits(pair(value, value), "int16"))
 
 
 def bits_of(value: Expr) -> int:
@@ -614,11 +635,11 @@ def _multiply_pairs(u: Expr, s: Expr) -> Expr:
     return _intrinsic(f"int16x{shape(u)[1] // 2}", name, u, s)
 
 
-def _add_neighbours(pairs: Expr) -> Expr:
-    """i16x2n -> i32xn: the sums of neighbours."""
+def _add_neighbours(pairs: Expr, times: Expr | None = None) -> Expr:
+    """i16x2n -> i32xn: the sums of neighbours, of their products with `times` i16x2n where that is given."""
     lanes = shape(pairs)[1]
     name = "llvm.x86.avx2.pmadd.wd" if lanes == 16 else "llvm.x86.sse2.pmadd.wd"
-    return _intrinsic(f"int32x{lanes // 2}", name, pairs, const(1, "int16", lanes))
+    return _intrinsic(f"int32x{lanes // 2}", name, pairs, const(1, "int16", lanes) if times is None else times)
 
 
 def lookup16(table: Sequence[int], index: Expr) -> Expr:

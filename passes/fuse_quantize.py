@@ -14,9 +14,10 @@ MAKERS = (
 
 @graph_pass
 def fuse_quantize(graph: Graph) -> Graph:
-    """quantize(rms_norm(x)) -> rms_norm(x) {out="q8"}, and so for the other ops that know both forms.
+    """quantize(rms_norm(x)) -> rms_norm(x) {out="q8"}, and so for "q8_256" and for the other ops that know all forms.
 
-    A value that is also used in float32 is given in both forms: out="f32+q8". Saves a read and mostly a write of [T, C].
+    A value that is also used in float32 is given in both forms: out="f32+q8". A maker gives one
+    quantised form; where both are used the second stays an op of its own. Saves a read and mostly a write of [T, C].
     """
     edit, uses = Edit(graph), Uses(graph)
     for node in graph.of_kind("quantize"):
@@ -26,7 +27,8 @@ def fuse_quantize(graph: Graph) -> Graph:
             continue
         alone = uses.only_user(value) is node
         forms = (node.output,) if alone else (value, node.output)
-        attrs = {**maker.attrs, "out": "q8" if alone else "f32+q8"}
+        form = node.output.type.name
+        attrs = {**maker.attrs, "out": form if alone else f"f32+{form}"}
         edit.replace(maker, maker.op, maker.inputs, (*maker.outputs[:-1], *forms), **attrs)
         edit.drop(node)
     return edit.graph()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmc.ir.graph import Edit, Graph, Node, Value
-from llmc.ir.types import DType, TensorType
+from llmc.ir.types import SCALE_COLUMNS, TensorType
 from llmc.passes.base import graph_pass
 
 ROW_OPERANDS = {
@@ -59,7 +59,7 @@ def _moves(node: Node, rows_of: dict[str, Value | None]) -> bool:
     if node.op not in ROW_OPERANDS or None in wanted or len(wanted) > 1:
         return False
     operands = [node.inputs[i] for i in ROW_OPERANDS[node.op]]
-    return all(value.type.dtype is not DType.Q8 for value in (*operands, *node.outputs))
+    return all(value.type.dtype not in SCALE_COLUMNS for value in (*operands, *node.outputs))
 
 
 def _work_on_rows(edit: Edit, node: Node, rows: Value | None, taken: Taken) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmc.codegen.kernels.activations import FORMS
 from llmc.codegen.kernels.base import Param, params
 
 if TYPE_CHECKING:
@@ -28,18 +29,21 @@ SLOPE, LIMIT = 1.702, 7.0  # of clamped_silu
 @dataclass(frozen=True)
 class Activation:
     """v = function(gate[t]) * up[t], without the factor unless `gated`, over n columns for tokens t in [lo, hi), as rows y (f32),
-    as q8 token tiles of n_tokens tokens (rows from n_tokens on, where hi reaches them, are zeros), or both.
+    as token tiles of n_tokens tokens (rows from n_tokens on, where hi reaches them, are zeros), or both.
 
-    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8. `up` is not looked at unless `gated`, but of xielu,
-    which is never gated: there it holds p, n, b and eps.
+    q8: "q8" or "q8_256" (codegen/kernels/activations.py), "" for neither.
+    Rows are padded with zeros to 16 columns; n is a multiple of 32 for q8, of 256 for q8_256. `up` is not
+    looked at unless `gated`, but of xielu, which is never gated: there it holds p, n, b and eps.
     """
 
     function: str
     gated: bool
     f32: bool
-    q8: bool
+    q8: str
 
     def __post_init__(self) -> None:
+        if self.q8 not in FORMS:
+            raise ValueError(f"int8 form {self.q8!r}; there are {FORMS}")
         if self.function not in FUNCTIONS:
             raise ValueError(f"activation {self.function!r}; there are {FUNCTIONS}")
         if not (self.f32 or self.q8):
@@ -51,7 +55,7 @@ class Activation:
 
     @property
     def symbol(self) -> str:
-        return self.function + "_mul" * self.gated + "_f32" * self.f32 + "_q8" * self.q8
+        return self.function + "_mul" * self.gated + "_f32" * self.f32 + f"_{self.q8}" * bool(self.q8)
 
     @property
     def params(self) -> tuple[Param, ...]:

@@ -25,15 +25,14 @@ def _activation(spec: Activation, isa: Isa, p: SimpleNamespace) -> None:
     with loop(p.lo, p.hi) as token:
         with tir.when(token < p.n_tokens):
             if spec.q8:
-                out = QuantisedRow(isa, p, token)
-                with loop(0, out.blocks) as block:
-                    out.block(block, _columns(spec, isa, p, token, block * COLUMNS, COLUMNS))
+                row = QuantisedRow(isa, p, token, spec.q8)
+                row.write(lambda column: _columns(spec, isa, p, token, column, COLUMNS))
             else:
                 with loop(0, tir.shifted(p.n + (_STEP - 1), -4)) as step:
                     _columns(spec, isa, p, token, step * _STEP, _STEP)
         if spec.q8:
             with tir.when(token >= p.n_tokens):
-                QuantisedRow(isa, p, token).zeros()
+                QuantisedRow(isa, p, token, spec.q8).zeros()
 
 
 def _columns(spec: Activation, isa: Isa, p: SimpleNamespace, token: Expr, first: Expr, count: int) -> list[Expr]:

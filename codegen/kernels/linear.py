@@ -63,6 +63,12 @@ class Linear:
         return _Q8 if self.acts == "q8" else _F32
 
     def generate(self, isa: "Isa") -> "PrimFunc":
+        if self.acts == "q8" and not isinstance(self.format, DenseFormat) and self.format.super_block:
+            from llmc.codegen.kernels import linear_q8_super, linear_q8_super_tiles, linear_q8_super_wide
+
+            if self.p < WIDTHS[-1]:
+                return linear_q8_super.generate(self, isa)
+            return (linear_q8_super_tiles if isa.tiles else linear_q8_super_wide).generate(self, isa)
         if self.acts == "q8" and self.p == WIDTHS[-1]:
             from llmc.codegen.kernels import linear_q8_wide
 

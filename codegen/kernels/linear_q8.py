@@ -33,13 +33,13 @@ _TOGETHER = 4  # chains of dot products that are interleaved; 8 need more regist
 def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
     def body(p: SimpleNamespace) -> None:
         with constants(spec.format, isa):
-            _Q8(spec, isa, p).emit()
+            Q8(spec, isa, p).emit()
 
     return tir.prim_func(spec, isa, body)
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """A vector of rows of one block, and the f16 factors of those rows as floats."""
 
     rows: Rows
@@ -63,7 +63,7 @@ class _Group:
     slot: Expr
 
 
-class _Q8:
+class Q8:
     """One kernel being written: the facts, the views and the registers."""
 
     def __init__(self, spec: Linear, isa: Isa, p: SimpleNamespace) -> None:
@@ -77,6 +77,7 @@ class _Q8:
         self.halves = max(1, UNIT // spec.format.group)  # groups in a unit
         assert spec.format.group <= UNIT or spec.format.groups == 1
         self.words = tir.view(p.qa, "int32")  # four activations each
+        self.stride = DOTS  # words from one token of a unit to the next
         self.acc = tir.local(self.vectors * self.tokens * self.lanes, "float32")
         self.minsum = tir.local(self.vectors * self.tokens * self.lanes, "float32") if spec.format.min else None
         self.stream: streaming.Stream | None = None
@@ -139,7 +140,7 @@ class _Q8:
         with maybe_loop(per) as unit:
             self.unit(rows, unit, block * per + unit, i * per + unit)
 
-    def units(self, rows: list[_Block], block: Expr) -> None:
+    def units(self, rows: list[Block], block: Expr) -> None:
         """Adds a super-block."""
         unrolled = self.units_together()
         with loop(0, _UNITS // unrolled) as part:
@@ -155,12 +156,12 @@ class _Q8:
         sharing = max(1, max(plane.per for plane in self.layout.scale.planes) // self.halves)
         return min(sharing, max(1, _TOGETHER // self.vectors))
 
-    def block(self, block: Expr) -> list[_Block]:
+    def block(self, block: Expr) -> list[Block]:
         """The vectors of rows of a block, with their factors."""
         found = []
         for v in range(self.vectors):
             rows = self.rows(block, v)
-            found.append(_Block(rows, rows.d(), rows.dmin() if self.format.min else None))
+            found.append(Block(rows, rows.d(), rows.dmin() if self.format.min else None))
         return found
 
     def rows(self, block: Expr, v: int = 0) -> Rows:
@@ -187,7 +188,7 @@ class _Q8:
         """Index of the register tile's first token in da, or in sa with two sums per unit."""
         return self.activations * i64(per_unit) + i64(unit) * i64(self.width) + i64(self.first_token)
 
-    def unit(self, vectors: list[_Block], unit: Expr, column: Expr, slot: Expr) -> None:
+    def unit(self, vectors: list[Block], unit: Expr, column: Expr, slot: Expr) -> None:
         """Adds 32 columns: unit `unit` of the block, unit `column` of the activations, sums in `slot`."""
         activations = let(self.at(column))
         words = let(activations * i64(DOTS))
@@ -215,24 +216,25 @@ class _Q8:
 
     def group(self, v: int, group: _Group, activations: Expr, tokens: range) -> None:
         """Adds a group of columns for vector `v` of rows and some tokens."""
-        for t, total in zip(tokens, self.totals(group, tokens), strict=True):
+        starts = [self.start_of(group.slot + t) for t in tokens]
+        for t, total in zip(tokens, self.totals(group.codes, group.words, starts, tokens), strict=True):
             da = splat(load(self.p.da, activations + i64(t)), self.lanes)
             self.add(self.acc, v, t, tir.convert(total, "float32"), group.scale * da)
             if group.minimum is not None:
                 self.add(self.minsum, v, t, group.minimum, splat(load(self.sums, group.slot + t), self.lanes))
 
-    def totals(self, group: _Group, tokens: range) -> list[Expr]:
-        """The dot products of some tokens as `_TOGETHER` interleaved chains of instructions, so that they need not wait for
-        one another; whole numbers, so it does not matter to the result which chain a product is in."""
-        count = len(group.codes)
+    def totals(self, codes: list[Expr], words: Expr, starts: list[Expr], tokens: range) -> list[Expr]:
+        """The dot products of some tokens and what they start from, as `_TOGETHER` interleaved chains of instructions, so that
+        they need not wait for one another; whole numbers, so it does not matter to the result which chain a product is in."""
+        count = len(codes)
         chains = max(1, min(_TOGETHER // len(tokens), count // 2)) if self.isa.dot == "vnni" else 1
         step = 1 if self.isa.dot == "vnni" else count
         zero = tir.i32(0, self.lanes)
-        totals = [[self.start_of(group.slot + t)] + [zero] * (chains - 1) for t in tokens]
+        totals = [[start] + [zero] * (chains - 1) for start in starts]
         for j in range(0, count, step):
             for t, chain in zip(tokens, totals, strict=True):
-                values = [self.activation(group.words + i64(t * DOTS + n)) for n in range(j, j + step)]
-                chain[j % chains] = self.dot(chain[j % chains], group.codes[j : j + step], values)
+                values = [self.activation(words + i64(t * self.stride + n)) for n in range(j, j + step)]
+                chain[j % chains] = self.dot(chain[j % chains], codes[j : j + step], values)
         return [sum(chain[1:], chain[0]) for chain in totals]
 
     def start_of(self, at: Expr) -> Expr:
@@ -241,11 +243,11 @@ class _Q8:
     def activation(self, at: Expr) -> Expr:
         return tir.bits(splat(load(self.words, at), self.lanes), "int8")
 
-    def dot(self, total: Expr, weights: list[Expr], values: list[Expr]) -> Expr:
+    def dot(self, total: Expr, weights: list[Expr], values: list[Expr], times: Expr | None = None) -> Expr:
         if self.operand.signed:
-            total = tir.dot_s8s8(self.isa, total, weights, values)
+            total = tir.dot_s8s8(self.isa, total, weights, values, times)
         else:
-            total = tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
+            total = tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest, times)
         if self.stream:
             self.stream.step()
         return total

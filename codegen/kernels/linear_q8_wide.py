@@ -25,9 +25,9 @@ from llmc.ir.tiles import DOT_BYTES, DOTS, ROWS, UNIT, TileLayout
 from llmc.target import Isa
 
 TOKENS = 16
-_UNITS = 32  # unpacked together
-_TOKEN_TILES = 8  # that share what was unpacked
-_TOGETHER = 4  # tokens whose chains of dot products are interleaved
+UNITS = 32  # unpacked together
+TOKEN_TILES = 8  # that share what was unpacked
+TOGETHER = 4  # tokens whose chains of dot products are interleaved
 _PRODUCTS = 4  # tile products on the stack
 _TOTAL, _ACTIVATIONS, _WEIGHTS = 0, 2, 4  # matrix tiles, two of each
 
@@ -41,11 +41,10 @@ def generate(spec: Linear, isa: Isa) -> tir.PrimFunc:
     return tir.prim_func(spec, isa, body)
 
 
-class _Wide:
-    """One kernel being written; a subclass adds up the products of a token tile.
+class Wide:
+    """One kernel being written; a subclass unpacks blocks and adds up the products of a token tile.
 
-    On the stack, up to 60 KB: codes u8 [unit][8][64]; scales and mins f32 [group][16 rows]; acc and minsum f32 [token tile]
-    [16 tokens][16 rows]; and for one token tile sums f32 and starts i32 [group][16 tokens].
+    On the stack: acc f32 [token tile][16 tokens][16 rows].
     """
 
     def __init__(self, spec: Linear, isa: Isa, p: SimpleNamespace) -> None:
@@ -54,16 +53,9 @@ class _Wide:
         self.layout = TileLayout(spec.format)
         self.operand = operand(spec.format, isa)
         self.lanes = isa.lanes
-        self.tokens = TOKENS if isa.lanes == TOKENS else _TOGETHER  # in registers
+        self.tokens = TOKENS if isa.lanes == TOKENS else TOGETHER  # in registers
         self.halves = max(1, UNIT // spec.format.group)  # groups in a unit
-        groups = _UNITS * self.halves
-        self.codes = tir.view(tir.aligned(_UNITS * DOTS), "uint8")
-        self.scales, self.acc = _floats(groups), _floats(_TOKEN_TILES * TOKENS)
-        if spec.format.min:
-            self.mins, self.minsum, self.sums = _floats(groups), _floats(_TOKEN_TILES * TOKENS), _floats(groups)
-        if self.operand.offset:
-            self.starts = tir.aligned(groups)
-        self.registers = tir.local(self.tokens * self.lanes, "float32")
+        self.acc = floats(TOKEN_TILES * TOKENS)
 
     def emit(self) -> None:
         p = self.p
@@ -71,27 +63,36 @@ class _Wide:
         blocks = let(p.k // self.format.weights)
         with loop(p.tile_lo, p.tile_hi) as tile:
             start = let(i64(tile) * i64(blocks) * i64(self.layout.nbytes))
-            with loop(0, (p.mt_hi - p.mt_lo + (_TOKEN_TILES - 1)) // _TOKEN_TILES) as part:
-                self.first = let(p.mt_lo + part * _TOKEN_TILES)
-                count = let(tir.minimum(p.mt_hi - self.first, tir.i32(_TOKEN_TILES)))
-                with loop(0, (self.nb + (_UNITS - 1)) // _UNITS) as chunk:
+            with loop(0, (p.mt_hi - p.mt_lo + (TOKEN_TILES - 1)) // TOKEN_TILES) as part:
+                self.first = let(p.mt_lo + part * TOKEN_TILES)
+                count = let(tir.minimum(p.mt_hi - self.first, tir.i32(TOKEN_TILES)))
+                with loop(0, (self.nb + (UNITS - 1)) // UNITS) as chunk:
                     self.chunk(tile, start, chunk, count)
                 with loop(0, count) as slot:
                     self.finish(tile, slot)
 
     def chunk(self, tile: Expr, start: Expr, chunk: Expr, count: Expr) -> None:
-        """Adds up to _UNITS units of columns for `count` token tiles."""
+        """Adds up to UNITS units of columns for `count` token tiles."""
         self.kept = let(tir.select(chunk == 0, tir.i32(0), tir.i32(-1)))  # bits of sums: none of what the stack held before
-        self.unit = let(chunk * _UNITS)
-        self.units = let(tir.minimum(self.nb - self.unit, tir.i32(_UNITS)))
+        self.unit = let(chunk * UNITS)
+        self.units = let(tir.minimum(self.nb - self.unit, tir.i32(UNITS)))
         self.unpack(start)
-        if self.format.min:
-            with loop(0, count) as slot:
-                self.add_mins(slot)
+        self.add_chunk(tile, count)
+
+    def add_chunk(self, tile: Expr, count: Expr) -> None:
+        """Adds the chunk to `count` token tiles."""
         with loop(0, count) as slot:
-            with tir.when(self.unit + self.units >= self.nb):
+            with tir.when(self.last):
                 self.ask_for_results(tile, slot)
             self.add_products(slot)
+
+    @property
+    def last(self) -> Expr:
+        """Whether this chunk is the last one."""
+        return self.unit + self.units >= self.nb
+
+    def add_products(self, slot: Expr) -> None:
+        raise NotImplementedError
 
     # ---- weights, once for all token tiles
 
@@ -101,29 +102,35 @@ class _Wide:
             at = let(start + i64(self.unit // per + i) * i64(self.layout.nbytes))
             for v in range(ROWS // self.lanes):
                 rows = Rows(self.isa, self.layout, self.p.w, at, v * self.lanes, self.lanes)
-                d, dmin = rows.d(), rows.dmin() if self.format.min else None
-                with tir.maybe_loop(per) as unit:
-                    if v == 0:
-                        self.ask_for_weights(at, unit)
-                    self.unpack_unit(rows, d, dmin, unit, i * per + unit)
+                self.unpack_block(rows, i)
+
+    def unpack_block(self, rows: Rows, block: Expr) -> None:
+        """Some rows of number `block` of the chunk."""
+        d, dmin = rows.d(), rows.dmin() if self.format.min else None
+        self.unpack_factors(rows, d, dmin, block)
+        with tir.maybe_loop(self.layout.units) as unit:
+            if rows.first == 0:
+                self.ask_for_weights(rows.start, unit)
+            self.unpack_unit(rows, d, dmin, unit, block * self.layout.units + unit)
+
+    def unpack_factors(self, rows: Rows, d: Expr, dmin: Expr | None, block: Expr) -> None:
+        """What is kept once for a block."""
+
+    def unpack_unit(self, rows: Rows, d: Expr, dmin: Expr | None, unit: Expr, slot: Expr) -> None:
+        """Unit `unit` of a block becomes number `slot` of the chunk, for some rows."""
+        raise NotImplementedError
+
+    def keep_codes(self, rows: Rows, unit: Expr, slot: Expr, codes: View) -> None:
+        """Operands of a unit's byte products."""
+        for j, operands in enumerate(dot_operands(self.format, self.isa, rows.dots(unit))):
+            store(codes, (slot * DOTS + j) * DOT_BYTES + rows.first * 4, tir.bits(operands, "uint8"))
 
     def ask_for_weights(self, at: Expr, unit: Expr) -> None:
         """A unit's share of bytes of the next chunk, or row tile: they come from memory while this one is multiplied."""
         share = -(-self.layout.nbytes // self.layout.units)
-        ahead = let(at + i64(unit) * i64(share) + i64(_UNITS * share))
+        ahead = let(at + i64(unit) * i64(share) + i64(UNITS * share))
         for line in range(0, share, tir.CACHE_LINE):
             tir.prefetch(self.p.w, ahead + i64(line))
-
-    def unpack_unit(self, rows: Rows, d: Expr, dmin: Expr | None, unit: Expr, slot: Expr) -> None:
-        """Unit `unit` of a block becomes number `slot` of the chunk, for some rows."""
-        for j, codes in enumerate(dot_operands(self.format, self.isa, rows.dots(unit))):
-            store(self.codes, (slot * DOTS + j) * DOT_BYTES + rows.first * 4, tir.bits(codes, "uint8"))
-        for h in range(self.halves):
-            group = unit * self.halves + h if self.format.group <= UNIT else tir.i32(0)
-            at = (slot * self.halves + h) * ROWS + rows.first
-            store(self.scales, at, rows.scale(d, group))
-            if dmin is not None:
-                store(self.mins, at, rows.minimum(dmin, group))
 
     # ---- one token tile
 
@@ -144,6 +151,63 @@ class _Wide:
                 for h, total in enumerate(self.totals(at, unit, token)):
                     body((unit * self.halves + h) * TOKENS + token, total, da)
 
+    def ask_for_results(self, tile: Expr, slot: Expr) -> None:
+        """The lines of y, a row apart, come while the last columns are added."""
+        for token in range(TOKENS):
+            at = i64((self.first + slot) * TOKENS + token) * i64(self.p.ldy) + i64(tile * ROWS)
+            tir.prefetch(self.p.y, at, write=True)
+
+    def finish(self, tile: Expr, slot: Expr) -> None:
+        p = self.p
+        with tir.maybe_loop(ROWS // self.lanes) as vector, loop(0, TOKENS) as token:
+            row = let(tile * ROWS + vector * self.lanes)
+            at = let((slot * TOKENS + token) * ROWS + vector * self.lanes)
+            value = (self.sum(at) + tir.optional(p.bias, row, self.lanes)) * splat(p.scale, self.lanes)
+            store(p.y, i64((self.first + slot) * TOKENS + token) * i64(p.ldy) + i64(row), value)
+
+    def sum(self, at: Expr) -> Expr:
+        """A finished sum."""
+        return load(self.acc, at, self.lanes)
+
+
+class _Groups(Wide):
+    """Blocks whose groups have scales that are floats.
+
+    On the stack besides, up to 60 KB in all: codes u8 [unit][8][64]; scales and mins f32 [group][16 rows]; minsum as acc; and for
+    one token tile sums f32 and starts i32 [group][16 tokens].
+    """
+
+    def __init__(self, spec: Linear, isa: Isa, p: SimpleNamespace) -> None:
+        super().__init__(spec, isa, p)
+        groups = UNITS * self.halves
+        self.codes = tir.view(tir.aligned(UNITS * DOTS), "uint8")
+        self.scales = floats(groups)
+        if self.format.min:
+            self.mins, self.minsum, self.sums = floats(groups), floats(TOKEN_TILES * TOKENS), floats(groups)
+        if self.operand.offset:
+            self.starts = tir.aligned(groups)
+        self.registers = tir.local(self.tokens * self.lanes, "float32")
+
+    def unpack_unit(self, rows: Rows, d: Expr, dmin: Expr | None, unit: Expr, slot: Expr) -> None:
+        """Unit `unit` of a block becomes number `slot` of the chunk, for some rows."""
+        self.keep_codes(rows, unit, slot, self.codes)
+        for h in range(self.halves):
+            group = unit * self.halves + h if self.format.group <= UNIT else tir.i32(0)
+            at = (slot * self.halves + h) * ROWS + rows.first
+            store(self.scales, at, rows.scale(d, group))
+            if dmin is not None:
+                store(self.mins, at, rows.minimum(dmin, group))
+
+    def add_chunk(self, tile: Expr, count: Expr) -> None:
+        if self.format.min:
+            with loop(0, count) as slot:
+                self.add_mins(slot)
+        super().add_chunk(tile, count)
+
+    def sum(self, at: Expr) -> Expr:
+        value = super().sum(at)
+        return value + load(self.minsum, at, self.lanes) if self.format.min else value
+
     def add_mins(self, slot: Expr) -> None:
         at = self.activations(slot)
         self.each_group_of_tokens(at, lambda i, total, da: store(self.sums, i, tir.convert(total, "float32") * da))
@@ -155,9 +219,6 @@ class _Wide:
                     self.add(t, minimum, splat(load(self.sums, group * TOKENS + first_token + t), self.lanes))
 
         self.add_up(self.minsum, slot, column)
-
-    def add_products(self, slot: Expr) -> None:
-        raise NotImplementedError
 
     def add_up(self, memory: View, slot: Expr, column: Callable[[Expr, Expr], None]) -> None:
         """column(first token, first row) adds a chunk to sums that stand in registers meanwhile."""
@@ -179,25 +240,8 @@ class _Wide:
         da = splat(load(self.p.da, at + i64(unit * TOKENS + token + t)), self.lanes)
         self.add(t, tir.convert(dot, "float32"), scale * da)
 
-    def ask_for_results(self, tile: Expr, slot: Expr) -> None:
-        """The lines of y, a row apart, come while the last columns are added."""
-        for token in range(TOKENS):
-            at = i64((self.first + slot) * TOKENS + token) * i64(self.p.ldy) + i64(tile * ROWS)
-            tir.prefetch(self.p.y, at, write=True)
 
-    def finish(self, tile: Expr, slot: Expr) -> None:
-        p = self.p
-        with tir.maybe_loop(ROWS // self.lanes) as vector, loop(0, TOKENS) as token:
-            row = let(tile * ROWS + vector * self.lanes)
-            at = let((slot * TOKENS + token) * ROWS + vector * self.lanes)
-            value = load(self.acc, at, self.lanes)
-            if self.format.min:
-                value = value + load(self.minsum, at, self.lanes)
-            value = (value + tir.optional(p.bias, row, self.lanes)) * splat(p.scale, self.lanes)
-            store(p.y, i64((self.first + slot) * TOKENS + token) * i64(p.ldy) + i64(row), value)
-
-
-class _Vectors(_Wide):
+class _Vectors(_Groups):
     """Dot products with the level's vector instructions."""
 
     def add_products(self, slot: Expr) -> None:
@@ -219,8 +263,8 @@ class _Vectors(_Wide):
                     codes = [tir.bits(c, "int8") for c in codes]
                 scale = let(load(self.scales, group * ROWS + first_row, self.lanes))
                 base = let((at + i64(unit * TOKENS + first_token)) * i64(DOTS) + i64(half * per))
-                for first in range(0, self.tokens, _TOGETHER):
-                    tokens = range(first, first + _TOGETHER)
+                for first in range(0, self.tokens, TOGETHER):
+                    tokens = range(first, first + TOGETHER)
                     dots = [self.start(group * TOKENS + first_token + t) for t in tokens]
                     step = 1 if self.isa.dot == "vnni" else per
                     for j in range(0, per, step):
@@ -241,7 +285,7 @@ class _Vectors(_Wide):
         return tir.dot_u8s8(self.isa, total, weights, values, self.operand.largest)
 
 
-class _Tiles(_Wide):
+class _Tiles(_Groups):
     """Dot products of a whole group with one tile instruction. Even and odd groups use tiles of their own, so that one product
     can be stored while the next is made."""
 
@@ -308,5 +352,5 @@ class _Tiles(_Wide):
         tir.store_tile(_TOTAL + parity, self.products, place * (TOKENS * ROWS), DOT_BYTES)
 
 
-def _floats(vectors: int) -> View:
+def floats(vectors: int) -> View:
     return tir.view(tir.aligned(vectors), "float32")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmc.codegen.kernels.activations import FORMS
 from llmc.codegen.kernels.base import Param, params
 
 if TYPE_CHECKING:
@@ -29,16 +30,20 @@ class Norm:
         if f32:   y[t] = v
         if q8:    v into row t of the token tiles of n_tokens tokens; rows from n_tokens on, where hi reaches them, are zeros
 
-    Rows of x, o, y, w and b are padded with zeros to 16 columns; n is a multiple of 32 for q8. y is none of the inputs. With
-    `rows` and `add` no row may be named twice. Sums are taken in f32, in an order that depends on the level alone.
+    q8: "q8" or "q8_256" (codegen/kernels/activations.py), "" for neither.
+    Rows of x, o, y, w and b are padded with zeros to 16 columns; n is a multiple of 32 for q8, of 256 for q8_256. y is none of
+    the inputs. With `rows` and `add` no row may be named twice. Sums are taken in f32, in an order that depends on the level
+    alone.
     """
 
     add: bool
     norm: str
     f32: bool
-    q8: bool
+    q8: str
 
     def __post_init__(self) -> None:
+        if self.q8 not in FORMS:
+            raise ValueError(f"int8 form {self.q8!r}; there are {FORMS}")
         if self.norm not in NORMS:
             raise ValueError(f"norm {self.norm!r}; there are {NORMS}")
         if not (self.add or self.norm or self.q8):
@@ -48,7 +53,7 @@ class Norm:
 
     @property
     def symbol(self) -> str:
-        parts = {"add": self.add, self.norm: self.norm, "f32": self.f32, "q8": self.q8}
+        parts = {"add": self.add, self.norm: self.norm, "f32": self.f32, self.q8: self.q8}
         return "_".join(["norm", *(name for name, wanted in parts.items() if wanted)])
 
     @property

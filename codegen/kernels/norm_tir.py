@@ -30,7 +30,7 @@ class _Norm:
                 self.row(token)
             if self.spec.q8:
                 with tir.when(token >= p.n_tokens):
-                    QuantisedRow(self.isa, p, token).zeros()
+                    QuantisedRow(self.isa, p, token, self.spec.q8).zeros()
 
     def row(self, token: Expr) -> None:
         p = self.p
@@ -39,9 +39,7 @@ class _Norm:
         self.y = let(i64(token) * i64(p.ldy))
         value = {"": lambda: self.summed, "rms": self.rms, "layer": self.layer}[self.spec.norm]()
         if self.spec.q8:
-            out = QuantisedRow(self.isa, p, token)
-            with loop(0, out.blocks) as block:
-                out.block(block, self.results(value, block * COLUMNS, COLUMNS))
+            QuantisedRow(self.isa, p, token, self.spec.q8).write(lambda column: self.results(value, column, COLUMNS))
         else:
             with loop(0, _steps(p.n)) as step:
                 self.results(value, step * _STEP, _STEP)

@@ -77,6 +77,17 @@ class Rows:
         assert kind is not None
         return self._times_code(dmin, self.layout.min, self.layout.min_at, kind.codes, group)
 
+    def whole_scale(self, group: Expr) -> Expr:
+        """What a group's scale code stands for, i32 lanes."""
+        kind, planes = self.format.scale, self.layout.scale
+        assert isinstance(kind, IntCodes) and planes is not None
+        return let(_value(kind, self.codes(planes, self.layout.scale_at, group)))
+
+    def whole_minimum(self, group: Expr) -> Expr:
+        """What a group's min code stands for, i32 lanes; `dmin` has its sign."""
+        assert self.format.min is not None and self.format.min.codes is not None and self.layout.min is not None
+        return let(_value(self.format.min.codes, self.codes(self.layout.min, self.layout.min_at, group)))
+
     def dots(self, unit: Expr) -> list[Expr]:
         """The codes of the 8 dot vectors of a unit, u8 x 4 lanes each; the levels, as signed bytes, where a grid gives them."""
         if self.format.grid is not None or isinstance(self.format.codes, Trits):

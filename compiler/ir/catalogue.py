@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from llmc.ir.types import TensorType, f32, q8
+from llmc.ir.types import TensorType, f32, q8, q8_256
 
 Array = npt.NDArray[Any]
 Attrs = Mapping[str, Any]
@@ -75,8 +75,8 @@ def like_first(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
 
 
 def outs(attrs: Attrs, *shape: int | str) -> tuple[TensorType, ...]:
-    """The result forms an op was asked for: out = "f32", "q8" or "f32+q8"."""
-    make = {"f32": f32, "q8": q8}
+    """The result forms an op was asked for: out = "f32", "q8", "q8_256", or "f32+" one of these."""
+    make = {"f32": f32, "q8": q8, "q8_256": q8_256}
     return tuple(make[form](*shape) for form in attrs.get("out", "f32").split("+"))
 
 

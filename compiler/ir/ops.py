@@ -25,7 +25,7 @@ from llmc.ir.catalogue import outs as _outs
 from llmc.ir.catalogue import same as _same
 from llmc.ir.catalogue import same_in_forms as _same_in_forms
 from llmc.ir.quant import INDICES
-from llmc.ir.types import CACHE, DType, TensorType, f32, i32, q8
+from llmc.ir.types import CACHE, SCALE_COLUMNS, DType, TensorType, f32, i32
 
 # ---- shape rules ------------------------------------------------------------------------------------------------------------
 
@@ -221,8 +221,10 @@ def _experts(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ..
 
 
 def _quantize(inputs: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    _expect(int(inputs[0].shape[-1]) % 32 == 0, "columns must be a multiple of 32")
-    return (q8(*inputs[0].shape),)
+    form = DType(attrs.get("form", "q8"))
+    _expect(form in SCALE_COLUMNS, f"no int8 form is called {form.value}")
+    _expect(int(inputs[0].shape[-1]) % SCALE_COLUMNS[form] == 0, f"columns must be a multiple of {SCALE_COLUMNS[form]}")
+    return (TensorType(form, inputs[0].shape),)
 
 
 # ---- coarse ops -------------------------------------------------------------------------------------------------------------
@@ -249,7 +251,7 @@ def matmul(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_linear)
 def linear(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """x f32|q8[T,K], w fmt[N,K], optional bias f32[N] -> f32[T,N] = scale * (x @ w.T + bias), then capped by `softcap`."""
+    """x f32|q8|q8_256[T,K], w fmt[N,K], optional bias f32[N] -> f32[T,N] = scale * (x @ w.T + bias), then capped by `softcap`."""
     bias = inputs[2] if len(inputs) > 2 else None
     y = ref.matmul(inputs[0], inputs[1].array(), bias, attrs.get("scale", 1.0))
     return (ref.softcap(y, attrs["softcap"]) if "softcap" in attrs else y,)
@@ -467,8 +469,8 @@ def take_columns(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
 @op(_quantize)
 def quantize(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
-    """f32[T,K] -> q8[T,K]: per 32 columns d = amax/127, codes rint(x * 127/amax)."""
-    return (ref.quantize(inputs[0]),)
+    """f32[T,K] -> `form`[T,K], "q8" or "q8_256": per 32 or 256 columns d = amax/127, codes rint(x * 127/amax)."""
+    return (ref.quantize(inputs[0], attrs.get("form", "q8")),)
 
 
 @op(_router)
@@ -493,7 +495,7 @@ def experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
 
     Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(silu(gate(x)) * up(x)) of expert ids[t,j], where `function`
     may be "clamped_silu" or "gelu"; if `weigh` is "x", weights multiply x in the place of the result. `forms` says what the
-    products read, "f32" or "q8": x, and what is between.
+    products read, "f32", "q8" or "q8_256": x, and what is between.
     Shazeer et al., arXiv:1701.06538.
     """
     x, ids, weights = inputs[:3]

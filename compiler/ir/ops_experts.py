@@ -32,10 +32,11 @@ def ungated_experts(inputs: Sequence[Any], attrs: Attrs) -> tuple[Any, ...]:
     Row t is the sum over slots j = 0, 1, ... of weights[t,j] * down(function(up(x))) of expert ids[t,j]. `forms` as of `experts`.
     """
     x, ids, weights, up, down = inputs
-    outer, inner = (ref.quantize if form == "q8" else np.asarray for form in attrs.get("forms", ("f32", "f32")))
+    outer, inner = attrs.get("forms", ("f32", "f32"))
     first, last, function = up.array(), down.array(), FUNCTIONS[attrs["function"]]
     y = np.zeros(x.shape, np.float64)
-    for t, row in enumerate(outer(x)):
+    for t, row in enumerate(ref.quantize(x, outer)):
         for e, weight in zip(ids[t], weights[t], strict=True):
-            y[t] += np.float64(weight) * ref.matmul(inner(function(ref.matmul(row, first[e]))), last[e])
+            middle = ref.quantize(function(ref.matmul(row, first[e])), inner)
+            y[t] += np.float64(weight) * ref.matmul(middle, last[e])
     return (y.astype(np.float32),)

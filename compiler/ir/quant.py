@@ -191,6 +191,13 @@ class BlockFormat:
         return not isinstance(self.codes, E4m3)
 
     @property
+    def super_block(self) -> bool:
+        """Whether a block of 256 is integers times one factor, and mins are integers times another: a product with integers is
+        then a whole number per block. Fits 32 bits with activations up to 127: at most 256 * 127 * 128 * 255."""
+        whole = self.weights == 256 and self.integral and self.factor == "f16" and not isinstance(self.scale, Ue4m3)
+        return whole and (self.min is None or (self.min.codes is not None and not self.min.zero_point))
+
+    @property
     def vector(self) -> int:
         """Weights that one code stands for."""
         return self.grid.width if self.grid else 1

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llmc.ir.types import SCALE_COLUMNS, DType
+
 Array = npt.NDArray[Any]
 
 
@@ -66,9 +68,12 @@ def gelu_erf(x: Array) -> Array:
     return np.asarray(wide / 2 * (1 + np.vectorize(math.erf, otypes=[float])(wide / np.sqrt(2))), np.float32)
 
 
-def quantize(x: Array) -> Array:
-    """Values of the int8 codes: per 32 columns d = amax/127 and rint(x * (127/amax)), in float32 as the kernels do."""
-    groups = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, 32)
+def quantize(x: Array, form: str = "q8") -> Array:
+    """Values of the int8 codes: per 32 columns, or 256 for "q8_256", d = amax/127 and rint(x * (127/amax)), in float32 as the
+    kernels do. What is in form "f32" stays as it is."""
+    if form == "f32":
+        return x
+    groups = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, SCALE_COLUMNS[DType(form)])
     amax = np.abs(groups).max(-1, keepdims=True)
     inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
     codes = np.rint(groups * inverse).astype(np.float64)
@@ -77,7 +82,7 @@ def quantize(x: Array) -> Array:
 
 def forms(y: Array, attrs: Mapping[str, Any]) -> tuple[Array, ...]:
     """`y` in each form of attrs["out"]."""
-    return tuple(quantize(y) if form == "q8" else y for form in attrs.get("out", "f32").split("+"))
+    return tuple(quantize(y, form) for form in attrs.get("out", "f32").split("+"))
 
 
 def rope_table(positions: Array, freqs: Array, scale: float) -> Array:
@@ -216,17 +221,17 @@ def experts(
 ) -> Array:  # fmt: skip
     """matrices: gate and up [E, F, C], down [E, C, F], perhaps their biases [E, F], [E, F], [E, C].
 
-    forms: of x and of the gated product, "f32" or "q8"; function: "silu", "gelu" or "clamped_silu"; weigh: what is multiplied
-    by the weights, "x" or the "result".
+    forms: of x and of the gated product, "f32", "q8" or "q8_256"; function: "silu", "gelu" or "clamped_silu"; weigh: what is
+    multiplied by the weights, "x" or the "result".
     """
     gate, up, down, *biases = matrices
     gate_bias, up_bias, down_bias = biases or [np.zeros((len(m), m.shape[1])) for m in matrices]
-    outer, inner = (quantize if form == "q8" else np.asarray for form in forms)
+    outer, inner = forms
     y = np.zeros(x.shape, np.float64)
-    for t, row in enumerate(outer(x)):
+    for t, row in enumerate(quantize(x, outer)):
         for e, weight in zip(ids[t], weights[t], strict=True):
             before, weight = (weight, 1.0) if weigh == "x" else (1.0, weight)
             halves = matmul(row * before, gate[e], gate_bias[e]), matmul(row * before, up[e], up_bias[e])
             gated = clamped_silu_mul(*halves) if function == "clamped_silu" else FUNCTIONS[function](halves[0]) * halves[1]
-            y[t] += np.float64(weight) * matmul(inner(gated), down[e], down_bias[e])
+            y[t] += np.float64(weight) * matmul(quantize(gated, inner), down[e], down_bias[e])
     return y.astype(np.float32)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from llmc.errors import UsageError
 from llmc.ir.graph import SOURCES, Graph, Node
 from llmc.ir.ops import CATALOGUE
-from llmc.ir.types import CACHE, ITEM_BYTES, Dim, DType, TensorType, f32, i32, q8
+from llmc.ir.types import CACHE, ITEM_BYTES, SCALE_COLUMNS, Dim, DType, TensorType, f32, i32
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 TILE = 16  # rows and columns of a register tile
-GROUP = 32  # columns of a q8 value that share a scale
+GROUP = 32  # columns of a q8 value to a scale; those of q8_256 are written as often
 NOWHERE = -1
 GATED = ("linear_silu_mul", "linear_gelu_mul", "linear_gelu_erf_mul")
 
@@ -35,7 +35,7 @@ def align(n: int, to: int = ALIGNMENT) -> int:
 
 @dataclass(frozen=True)
 class Q8Storage:
-    """Where the three arrays of a q8 value [T, K] start, in bytes from its own start.
+    """Where the three arrays of a quantised value [T, K] start, in bytes from its own start.
 
     At 0 the int8 codes, T*K; at `scales` f32, T*K/32; at `sums` i32, T*2*K/32. Tokens are tiled inside as kernels like it.
     """
@@ -46,7 +46,7 @@ class Q8Storage:
 
 
 def q8_storage(type: TensorType, bounds: Mapping[str, int]) -> Q8Storage:
-    """type q8[T, K]; T is padded to 16 tokens."""
+    """type q8[T, K] or q8_256[T, K]; T is padded to 16 tokens."""
     tokens, columns = _rows(type, bounds), _bound(type.shape[-1], bounds)
     scales = align(tokens * columns)
     sums = scales + align(tokens * (columns // GROUP) * 4)
@@ -55,7 +55,7 @@ def q8_storage(type: TensorType, bounds: Mapping[str, int]) -> Q8Storage:
 
 def nbytes(type: TensorType, bounds: Mapping[str, int]) -> int:
     """Bytes of a value in the arena, a multiple of ALIGNMENT. Raises UsageError for a dimension without a bound."""
-    if type.dtype is DType.Q8:
+    if type.dtype in SCALE_COLUMNS:
         return q8_storage(type, bounds).nbytes
     assert isinstance(type.dtype, DType), type
     return align(_rows(type, bounds) * align(_bound(type.shape[-1], bounds), TILE) * ITEM_BYTES[type.dtype])
@@ -92,7 +92,7 @@ def _expert_scratch(node: Node, bounds: Mapping[str, int]) -> tuple[TensorType, 
     slots = _bound(ids.shape[0], bounds) * int(ids.shape[1])
     rows = expert_rows(slots, experts)
     table = i32(align(1 + 3 * experts + rows + slots, TILE) // TILE, TILE)
-    gated = q8(rows, intermediate) if node.attrs.get("forms", ("f32", "f32"))[1] == "q8" else f32(rows, intermediate)
+    gated = TensorType(DType(node.attrs.get("forms", ("f32", "f32"))[1]), (rows, intermediate))
     return table, f32(rows, hidden), f32(rows, intermediate), f32(rows, intermediate), gated
 
 

@@ -21,8 +21,12 @@ class DType(enum.Enum):
     F32 = "f32"
     I32 = "i32"
     Q8 = "q8"  # int8 with one f32 scale per 32 columns, and the sums of 16 columns
+    Q8_256 = "q8_256"  # int8 with one f32 scale per 256 columns: what super-blocks are multiplied with
     CACHE = "cache"  # the key/value pages of every layer, one opaque value
 
+
+SCALE_COLUMNS = {DType.Q8: 32, DType.Q8_256: 256}
+"""The int8 forms of activations, and the columns that share a scale."""
 
 ITEM_BYTES = {DType.F32: 4, DType.I32: 4}
 
@@ -64,3 +68,7 @@ def i32(*shape: Dim) -> TensorType:
 
 def q8(*shape: Dim) -> TensorType:
     return TensorType(DType.Q8, shape)
+
+
+def q8_256(*shape: Dim) -> TensorType:
+    return TensorType(DType.Q8_256, shape)

@@ -5,6 +5,8 @@
 
 enum { CLAIM_BYTES = 65536 }; /* of weights: three microseconds of work, beside which a stream's new start costs little */
 
+enum { SUPER_TILES = 16 }; /* row tiles whose outputs may share a scale when they are quantised */
+
 #define ATTENTION_TOKENS 16 /* tokens of one piece of attention work: small enough to balance a causal triangle */
 
 static int log2_width(int32_t width) {
@@ -67,24 +69,31 @@ void llmc_op_linear(llmc_worker *w, const llmc_linear *parts, int32_t n_parts, c
   for (llmc_range r = {0, 0}; llmc_claim(w, total, least_tiles(in->k), &r);) linear_parts(parts, n_parts, in, scale, r);
 }
 
-/* One token: a worker finishes the columns whose gate and up it made itself, 32 at a time, and nobody waits. */
-static void activate_own_columns(const llmc_linear *parts, llmc_range tiles, llmc_activation_fn *fn, float *y, llmc_q8 out) {
+/* One token: the columns of some row tiles. */
+static void activate_columns(const llmc_linear *parts, llmc_range tiles, llmc_activation_fn *fn, float *y, llmc_q8 out) {
   int32_t column = 16 * tiles.lo, n = 16 * (tiles.hi - tiles.lo);
-  if (out.qa) out = (llmc_q8){out.qa + column, out.da + column / 32, out.sa + column / 16};
+  if (out.qa) out = (llmc_q8){out.qa + column, out.da + column / 32, out.sa + column / 16, out.columns};
   fn(parts[0].y + column, parts[1].y + column, y ? y + column : y, out.qa, out.da, out.sa, n, n, n, n, 1, 0, 1);
 }
 
 void llmc_op_linear_gated(llmc_worker *w, const llmc_linear *parts, const llmc_activations *in, llmc_activation_fn *fn, float *y,
                              int32_t ldy, llmc_q8 out) {
   int32_t all = parts[0].tiles;
+  /* Of one token a worker finishes the columns whose gate and up it made itself, 32 at a time, and nobody waits. */
+  int alone = in->tokens == 1 && out.columns != 16 * SUPER_TILES;
   for (llmc_range pairs = {0, 0}; llmc_claim(w, (all + 1) / 2, (least_tiles(in->k) + 3) / 4, &pairs);) {
     llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < all ? 2 * pairs.hi : all};
     llmc_linear_tiles(&parts[0], in, 1.0f, tiles);
     llmc_linear_tiles(&parts[1], in, 1.0f, tiles);
-    if (in->tokens == 1) activate_own_columns(parts, tiles, fn, y, out);
+    if (alone) activate_columns(parts, tiles, fn, y, out);
   }
-  if (in->tokens <= 1) return;
+  if (alone || !in->tokens) return;
   llmc_barrier(w);
+  if (in->tokens == 1) {
+    llmc_range mine = llmc_share(w, all / SUPER_TILES);
+    if (mine.lo < mine.hi) activate_columns(parts, (llmc_range){mine.lo * SUPER_TILES, mine.hi * SUPER_TILES}, fn, y, out);
+    return;
+  }
   llmc_op_activation(w, fn, parts[0].y, parts[1].y, y, out, 16 * parts[0].tiles, parts[0].ldy, parts[1].ldy, ldy, in->tokens);
 }
 

@@ -15,9 +15,10 @@ static inline llmc_range llmc_share(const llmc_worker *w, int32_t count) {
 
 /* Quantised activations of [tokens][k]: token tile of width P starting at token t0 lies at qa + t0*k, da + t0*k/32, sa + t0*k/16. */
 typedef struct llmc_q8 {
-  int8_t *qa; /* codes, [tile][k/32][P][32] */
+  int8_t *qa; /* codes, [tile][k/32][P][32], or [tile][k/64][P][64] where 256 columns share a scale */
   float *da; /* scales, [tile][k/32][P] */
-  int32_t *sa; /* sums of 16 codes, [tile][k/32][2][P] */
+  int32_t *sa; /* sums of codes, [tile][k/32][2][P]: of 16, or of 256 columns sixteen words [tile][k/256][16][P] */
+  int32_t columns; /* that share a scale: 32 or 256; a kernel that writes takes whole groups of them */
 } llmc_q8;
 
 /* Kernel types. Tables of linear kernels are indexed by log2 of the token tile's width: 1, 2, 4, 8, 16. */

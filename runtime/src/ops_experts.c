@@ -54,7 +54,7 @@ void llmc_expert_groups_fill(const llmc_expert_groups *g, const int32_t *ids, in
 }
 
 static llmc_q8 q8_row(llmc_q8 q, int32_t row, int32_t k) {
-  if (q.qa) q = (llmc_q8){q.qa + (int64_t)row * k, q.da + (int64_t)row * (k / 32), q.sa + (int64_t)row * (k / 16)};
+  if (q.qa) q = (llmc_q8){q.qa + (int64_t)row * k, q.da + (int64_t)row * (k / 32), q.sa + (int64_t)row * (k / 16), q.columns};
   return q;
 }
 
@@ -122,15 +122,18 @@ static void activate(const llmc_experts *e, int32_t first, int32_t count, llmc_r
     int32_t tokens = count - t < WIDEST ? count - t : WIDEST, width = llmc_padded_rows(tokens);
     int64_t at = (int64_t)(first + t) * ld + column;
     llmc_q8 q = q8_row(e->gated_q8, first + t, e->intermediate);
-    if (q.qa) q = (llmc_q8){q.qa + column * width, q.da + column / 32 * width, q.sa + column / 16 * width};
+    if (q.qa) q = (llmc_q8){q.qa + column * width, q.da + column / 32 * width, q.sa + column / 16 * width, q.columns};
     float *y = e->gated ? e->gated + at : NULL;
     e->activation(e->gate + at, e->up ? e->up + at : NULL, y, q.qa, q.da, q.sa, n, ld, ld, ld, tokens, 0, q.qa ? width : tokens);
   }
 }
 
-static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, llmc_range pairs) {
-  int32_t first = g->first[expert], count = g->count[expert], all = e->gate_w.tiles;
-  llmc_range tiles = {2 * pairs.lo, 2 * pairs.hi < all ? 2 * pairs.hi : all};
+/* Row tiles of gate and up that one worker makes: those whose outputs share a scale when they are quantised. */
+static int32_t piece_tiles(const llmc_experts *e) { return e->gated_q8.columns > 32 ? e->gated_q8.columns / 16 : 2; }
+
+static void gate_and_up(const llmc_experts *e, const llmc_expert_groups *g, int32_t expert, llmc_range pieces) {
+  int32_t first = g->first[expert], count = g->count[expert], all = e->gate_w.tiles, each = piece_tiles(e);
+  llmc_range tiles = {each * pieces.lo, each * pieces.hi < all ? each * pieces.hi : all};
   int64_t out = (int64_t)first * e->ld_intermediate;
   llmc_activations in = {.x = e->rows + (int64_t)first * e->ld_hidden, .ldx = e->ld_hidden, .k = e->hidden, .tokens = count};
   if (e->quantize) in.q8 = q8_row(e->rows_q8, first, e->hidden);
@@ -169,7 +172,7 @@ void llmc_op_experts(llmc_worker *w, const llmc_experts *e) {
   llmc_barrier(w);
   gather(w, e, &g);
   llmc_barrier(w);
-  deal(w, e, &g, (e->gate_w.tiles + 1) / 2, gate_and_up);
+  deal(w, e, &g, (e->gate_w.tiles + piece_tiles(e) - 1) / piece_tiles(e), gate_and_up);
   llmc_barrier(w);
   deal(w, e, &g, e->down_w.tiles, down);
   llmc_barrier(w);

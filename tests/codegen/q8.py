@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.codegen.kernels.activations import COLUMNS, quantise, token_tiles
+from llmc.codegen.kernels.activations import COLUMNS, SUPER_BLOCK, quantise, token_tiles
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def blank(tokens: int, k: int) -> Tiles:
     )
 
 
-def expected(x: NDArray[np.float32]) -> Tiles:
+def expected(x: NDArray[np.float32], form: str = "q8") -> Tiles:
     """Tiles of x [T, K]."""
     parts = []
     for start, width in token_tiles(len(x)):
         rows = np.zeros((width, x.shape[1]), np.float32)
         rows[: len(x) - start] = x[start : start + width]
-        parts.append(quantise(rows).tiled(width))
+        parts.append(quantise(rows, COLUMNS if form == "q8" else SUPER_BLOCK).tiled(width))
     return Tiles(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("qa", "da", "sa")))

@@ -16,14 +16,14 @@ Guard = Callable[[NDArray[Any]], NDArray[Any]]
 
 CLAMPED = "clamped_silu"
 PARAMETERS = np.array([0.7, 1.1, 0.5, -1e-6], np.float32)  # of xielu, as Apertus has them
-GATED = [Activation(function, True, True, False) for function in FUNCTIONS if function != "xielu"]
-ALL = [*GATED, *(Activation(function, False, True, False) for function in FUNCTIONS if function not in ALWAYS_GATED)]
+GATED = [Activation(function, True, True, "") for function in FUNCTIONS if function != "xielu"]
+ALL = [*GATED, *(Activation(function, False, True, "") for function in FUNCTIONS if function not in ALWAYS_GATED)]
 BOUNDED = [spec for spec in ALL if spec.function not in ("relu2", "xielu")]  # by |x|
 FORMS = [
-    tuple(Activation(function, gated, *forms) for forms in ((True, False), (False, True), (True, True)))
-    for function, gated in (
-        ("silu", True), ("gelu", True), ("gelu", False), ("gelu_erf", False), (CLAMPED, True), ("relu2", False), ("xielu", False),
-        ("sigmoid", True),
+    tuple(Activation(function, gated, *forms) for forms in ((True, ""), (False, form), (True, form)))
+    for function, gated, form in (
+        ("silu", True, "q8"), ("silu", True, "q8_256"), ("gelu", True, "q8"), ("gelu", False, "q8_256"),
+        ("gelu_erf", False, "q8"), (CLAMPED, True, "q8"), ("relu2", False, "q8"), ("xielu", False, "q8"), ("sigmoid", True, "q8"),
     )  # fmt: skip
 ]
 
@@ -80,23 +80,24 @@ def test_far_from_zero_it_is_the_gate_or_nothing(spec: Activation, isa: Isa, com
     np.testing.assert_allclose(case.y[0, far], wanted[far], rtol=BOUND[spec.function], atol=1e-12)
 
 
-@pytest.mark.parametrize("specs", FORMS, ids=lambda specs: specs[0].symbol)
+@pytest.mark.parametrize("specs", FORMS, ids=lambda specs: specs[1].symbol)
 @pytest.mark.parametrize("tokens", [1, 2, 3, 7, 16, 18, 29, 37])
 def test_the_int8_form_is_that_of_the_floats_to_the_bit(
     specs: tuple[Activation, ...], isa: Isa, tokens: int, compiled: Any, guarded: Guard
 ) -> None:
-    cases = [Case(tokens, 96, guarded, spec.function) for spec in specs]
+    n = 96 if specs[1].q8 == "q8" else 512
+    cases = [Case(tokens, n, guarded, spec.function) for spec in specs]
     last = q8.padded(tokens)
     for spec, case in zip(specs, cases, strict=True):
         case.run(compiled(spec, isa), last // 2, last)
         case.run(compiled(spec, isa), 0, last // 2)
     floats, codes, both = cases
     assert floats.y.tobytes() == both.y.tobytes() and np.isnan(codes.y).all()
-    assert both.tiles.same(q8.expected(floats.y)) and codes.tiles.same(both.tiles)
-    assert floats.tiles.same(q8.blank(tokens, 96))
+    assert both.tiles.same(q8.expected(floats.y, specs[1].q8)) and codes.tiles.same(both.tiles)
+    assert floats.tiles.same(q8.blank(tokens, n))
 
 
-@pytest.mark.parametrize("spec", [Activation("xielu", False, True, False)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Activation("xielu", False, True, "")], ids=lambda s: s.symbol)
 def test_xielu_near_zero_and_far_from_it(spec: Activation, isa: Isa, compiled: Any, guarded: Guard) -> None:
     case = Case(1, 16, guarded, "xielu")
     case.gate[0] = [0.0, 1e-7, -1e-7, -1e-5, -1e-3, -0.4999, -0.5001, -1, -20, -100, -1e4, 1e-3, 1, 20, 1e4, -1e-30]
@@ -107,11 +108,11 @@ def test_xielu_near_zero_and_far_from_it(spec: Activation, isa: Isa, compiled: A
 
 def test_refuses_a_kernel_without_a_result() -> None:
     with pytest.raises(ValueError, match="without a result"):
-        Activation("silu", True, f32=False, q8=False)
+        Activation("silu", True, f32=False, q8="")
 
 
 def test_both_halves_of_a_clamped_gate_are_needed() -> None:
     with pytest.raises(ValueError, match="without a gate's other half"):
-        Activation(CLAMPED, False, f32=True, q8=False)
+        Activation(CLAMPED, False, f32=True, q8="")
     with pytest.raises(ValueError, match="in the place of a gate's other half"):
-        Activation("xielu", True, f32=True, q8=False)
+        Activation("xielu", True, f32=True, q8="")

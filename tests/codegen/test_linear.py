@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from llmc.codegen.build import build_objects
-from llmc.codegen.kernels.activations import Quantised, quantise, sums
+from llmc.codegen.kernels.activations import COLUMNS, SUPER_BLOCK, Quantised, quantise, sums
 from llmc.codegen.kernels.base import exported
 from llmc.codegen.kernels.linear import WIDTHS, Linear, reference
 from llmc.frontend.quant import FORMATS
@@ -90,7 +90,13 @@ def case(spec: Linear, raw: Bytes, x: NDArray[np.float32] | Quantised, k: int, *
 def random_case(spec: Linear, n: int, k: int, tokens: int, *, bias: bool = True, scale: float = 1.0) -> Case:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(tokens, k)).astype(np.float32)
-    return case(spec, random_weight(spec.format, n, k, rng), quantise(x) if spec.acts == "q8" else x, k, bias=bias, scale=scale)
+    quantised = quantise(x, scale_columns(spec.format)) if spec.acts == "q8" else x
+    return case(spec, random_weight(spec.format, n, k, rng), quantised, k, bias=bias, scale=scale)
+
+
+def scale_columns(fmt: Format) -> int:
+    """Columns of activations that share a scale, for weights of a format."""
+    return SUPER_BLOCK if isinstance(fmt, BlockFormat) and fmt.super_block else COLUMNS
 
 
 def columns(fmt: Format) -> tuple[int, int]:
@@ -121,7 +127,8 @@ def test_is_exact_for_extreme_codes_and_activations(spec: Linear, isa: Isa, comp
         raw = extreme_weight(spec.format, 16, k, byte)
         for pattern in ([127], [-127], [127, 127, -127, -127]):  # neighbours that saturate sixteen bits together
             qa = np.resize(np.array(pattern, np.int8), (spec.p, k // 32, 32))
-            x = Quantised(qa, np.ones(qa.shape[:2], np.float32), sums(qa))
+            shared = scale_columns(spec.format)
+            x = Quantised(qa, np.ones(qa.shape[:2], np.float32), sums(qa, shared), shared)
             c = case(spec, raw, x, k, bias=False)
             c.check(c.run(kernel, guarded, (0, 1), (0, 1)))
 

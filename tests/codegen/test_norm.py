@@ -18,12 +18,19 @@ Guard = Callable[[NDArray[Any]], NDArray[Any]]
 EPS, ALPHA = 1e-5, 0.75
 SPECS = [
     Norm(add, norm, f32, quantised)
-    for add, norm, f32, quantised in product((False, True), NORMS, (False, True), (False, True))
+    for add, norm, f32, quantised in product((False, True), NORMS, (False, True), ("", "q8"))
     if (add or norm or quantised) and (add or f32 or quantised)
 ]
-ALL = [Norm(add=True, norm=norm, f32=True, q8=True) for norm in ("rms", "layer")]
-QUANTISE = Norm(add=False, norm="", f32=False, q8=True)
+SUPER = [Norm(False, "", False, "q8_256"), Norm(True, "rms", True, "q8_256"), Norm(False, "layer", True, "q8_256")]
+SPECS += SUPER
+ALL = [Norm(add=True, norm=norm, f32=True, q8="q8") for norm in ("rms", "layer")]
+QUANTISE = Norm(add=False, norm="", f32=False, q8="q8")
 TOKENS = (1, 2, 3, 5, 9, 16, 17, 19, 32, 45)
+
+
+def wide(spec: Norm, n: int) -> int:
+    """n columns, or whole super-blocks where the form wants them."""
+    return 512 if spec.q8 == "q8_256" else n
 
 
 def rows(rng: np.random.Generator, tokens: int, n: int, ld: int) -> NDArray[np.float32]:
@@ -83,7 +90,7 @@ class Case:
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.symbol)
 def test_rows_are_what_the_formula_says(spec: Norm, isa: Isa, tokens: int, compiled: Any, guarded: Guard) -> None:
-    case = Case(spec, tokens, 96, guarded)
+    case = Case(spec, tokens, wide(spec, 96), guarded)
     case.run(compiled(spec, isa), 0, q8.padded(tokens) if spec.q8 else tokens)
     case.assert_close()
     if not spec.add:
@@ -95,12 +102,15 @@ def test_rows_are_what_the_formula_says(spec: Norm, isa: Isa, tokens: int, compi
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("spec", [s for s in SPECS if s.q8 and s.f32], ids=lambda s: s.symbol)
 def test_the_int8_form_is_that_of_the_floats_to_the_bit(spec: Norm, isa: Isa, tokens: int, compiled: Any, guarded: Guard) -> None:
-    case = Case(spec, tokens, 160, guarded, seed=tokens)
+    case = Case(spec, tokens, wide(spec, 160), guarded, seed=tokens)
     case.run(compiled(spec, isa), 0, q8.padded(tokens))
-    assert case.tiles.same(q8.expected(case.y))
+    assert case.tiles.same(q8.expected(case.y, spec.q8))
 
 
-@pytest.mark.parametrize("specs", [tuple(s for s in SPECS if s.q8 and s.norm == norm) for norm in ("rms", "layer")], ids=str)
+BOTH = [tuple(s for s in SPECS if s.q8 == "q8" and s.norm == norm) for norm in ("rms", "layer")]
+
+
+@pytest.mark.parametrize("specs", BOTH, ids=str)
 def test_both_forms_come_from_the_same_floats(specs: tuple[Norm, ...], isa: Isa, compiled: Any, guarded: Guard) -> None:
     for add in (False, True):
         made = []
@@ -132,7 +142,7 @@ def test_nothing_outside_the_range_is_written(spec: Norm, isa: Isa, compiled: An
     assert np.isnan(case.tiles.da[32:]).all()
 
 
-@pytest.mark.parametrize("spec", [Norm(False, norm, True, False) for norm in ("rms", "layer")], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Norm(False, norm, True, "") for norm in ("rms", "layer")], ids=lambda s: s.symbol)
 @pytest.mark.parametrize("n", [1, 7, 16, 40, 200])
 def test_any_width_and_the_mean_over_true_columns(spec: Norm, isa: Isa, n: int, compiled: Any, guarded: Guard) -> None:
     case = Case(spec, 3, n, guarded)
@@ -141,7 +151,7 @@ def test_any_width_and_the_mean_over_true_columns(spec: Norm, isa: Isa, n: int, 
     assert not case.y[:, n:].any()
 
 
-@pytest.mark.parametrize("spec", [Norm(False, "layer", True, False)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Norm(False, "layer", True, "")], ids=lambda s: s.symbol)
 def test_a_layer_norm_may_have_no_bias_and_a_large_mean(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
     case = Case(spec, 3, 200, guarded)
     case.b = None
@@ -151,7 +161,7 @@ def test_a_layer_norm_may_have_no_bias_and_a_large_mean(spec: Norm, isa: Isa, co
     case.assert_close()
 
 
-@pytest.mark.parametrize("spec", [Norm(False, "rms", True, True)], ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", [Norm(False, "rms", True, "q8")], ids=lambda s: s.symbol)
 def test_takes_the_named_rows(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
     whole, some = Case(spec, 9, 64, guarded), Case(spec, 3, 64, guarded)
     whole.run(compiled(spec, isa), 0, 16)
@@ -173,6 +183,18 @@ def test_quantises_extremes(spec: Norm, isa: Isa, compiled: Any, guarded: Guard)
     case.run(compiled(spec, isa), 0, 4)
     assert case.tiles.same(q8.expected(case.x))
     assert case.tiles.qa.reshape(2, 4, 32)[0, 3, :3].tolist() == [127, 0, 2]
+
+
+@pytest.mark.parametrize("spec", SUPER[:1], ids=lambda s: s.symbol)
+def test_quantises_extremes_of_super_blocks(spec: Norm, isa: Isa, compiled: Any, guarded: Guard) -> None:
+    case = Case(spec, 4, 768, guarded)
+    case.x[...] = 0
+    case.x[0, 5], case.x[0, 600] = 3.0e38, -1e-30
+    case.x[1, :256] = 127  # sums as large as they can be
+    case.x[2, 256:512] = -127
+    case.x[3, :3] = 127, 0.5, 1.5  # ties go to the even code
+    case.run(compiled(spec, isa), 0, 4)
+    assert case.tiles.same(q8.expected(case.x, spec.q8))
 
 
 @pytest.mark.parametrize("spec", [HeadNorm(d) for d in (2, 6, 64, 72, 80, 96, 128)], ids=lambda s: s.symbol)
@@ -206,6 +228,6 @@ def test_every_head_has_a_layer_norm_of_its_own(spec: HeadNorm, isa: Isa, compil
 
 
 def test_refuses_kernels_that_do_nothing() -> None:
-    for nothing in ((False, "", True, False), (False, "rms", False, False)):
+    for nothing in ((False, "", True, ""), (False, "rms", False, "")):
         with pytest.raises(ValueError, match="norm kernel"):
             Norm(*nothing)

@@ -21,13 +21,13 @@ from llmc.target import Isa
 SPECS: list[KernelSpec] = [
     *Attention.variants(128, 4, "f16"), *Attention.variants(64, 7, "f16"), *Attention.variants(80, 1, "f32"),
     *Attention.variants(64, 2, "f16", True, True), *Attention.variants(64, 2, "f16", of_heads="slopes"),
-    *(Norm(add, norm, f32, True) for add in (False, True) for norm in NORMS for f32 in (False, True)),
+    *(Norm(add, norm, f32, "q8_256") for add in (False, True) for norm in NORMS for f32 in (False, True)),
     Norm(True, "rms", True, False), Norm(True, "", False, False), HeadNorm(128), HeadNorm(72), HeadNorm(72, "layer"),
     RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
     KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
-    *(Activation(function, True, True, True) for function in FUNCTIONS if function != "xielu"),
-    *(Activation(function, False, True, True) for function in FUNCTIONS if function not in ALWAYS_GATED),
-    Activation("silu", True, True, False), Activation("silu", True, False, True), Softcap(),
+    *(Activation(function, True, True, "q8") for function in FUNCTIONS if function != "xielu"),
+    *(Activation(function, False, True, "q8_256") for function in FUNCTIONS if function not in ALWAYS_GATED),
+    Activation("silu", True, True, ""), Activation("silu", True, False, "q8"), Softcap(),
     Ssd(64, 128), Ssd(8, 20), DeltaRule(128, 128), DeltaRule(20, 8), SelectiveScan(16), GatedNorm(128, "before"),
     GatedNorm(24, "after"), CausalConv(2, "", False), CausalConv(4, "silu", False), CausalConv(3, "", True),
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from llmc.ir.graph import SOURCES, Graph, Node, Value
 from llmc.ir.interpret import KvState
 from llmc.ir.ops import CATALOGUE
 from llmc.ir.storage import NOWHERE, TILE, align, nbytes, q8_storage, scratch_types
-from llmc.ir.types import CACHE, DType
+from llmc.ir.types import CACHE, SCALE_COLUMNS, DType
 from llmc.passes.pipeline import optimize
 from llmc.runtime import c_types
 from tests.e2e.reference import FORMATS, RECURRENT, Reference
@@ -94,7 +94,7 @@ class Arena:
         """f32 rows as they are; a q8 value as [codes, scales] per 32 columns, multiplied out."""
         if value == self.graph.results[0]:
             return self.logits
-        codes, scales = self.q8(value) if value.type.dtype is DType.Q8 else (None, None)
+        codes, scales = self.q8(value) if value.type.dtype in SCALE_COLUMNS else (None, None)
         if codes is not None:
             return np.asarray((codes * scales.astype(np.float64)[..., None]).reshape(self.tokens, -1))
         columns = int(value.type.shape[-1])
@@ -108,9 +108,10 @@ class Arena:
         blocks, places = k // 32, q8_storage(value.type, self.graph.bounds)
         codes, scales = [], []
         for first, width in token_tiles(self.tokens):
-            qa = self._view(start + first * k, "i1", width * k).reshape(blocks, width, 32)
+            span = 32 if value.type.dtype is DType.Q8 else 64  # columns of a token that lie together
+            qa = self._view(start + first * k, "i1", width * k).reshape(-1, width, span)
             da = self._view(start + places.scales + first * blocks * 4, "<f4", width * blocks).reshape(blocks, width)
-            codes.append(qa.transpose(1, 0, 2))
+            codes.append(qa.transpose(1, 0, 2).reshape(width, blocks, 32))
             scales.append(da.T)
         return np.concatenate(codes)[: self.tokens], np.concatenate(scales)[: self.tokens]
 
@@ -145,7 +146,7 @@ def differences(node: Node, arena: Arena, expected: tuple[Any, ...]) -> Iterator
         if value.type == CACHE:
             continue
         got = arena.read(value)
-        if value.type.dtype is DType.Q8:
+        if value.type.dtype in SCALE_COLUMNS:
             _, scales = arena.q8(value)
             steps = np.abs(got - want).reshape(*scales.shape, 32) / np.maximum(scales, 1e-30)[..., None]
             yield value.name, float(np.maximum(steps - 1, 0).max()) if steps.max() > 0.5 else 0.0

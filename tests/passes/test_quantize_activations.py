@@ -15,6 +15,8 @@ DENSE = [name for name in FORMATS if name not in BLOCKS]
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_quantises_what_a_block_format_multiplies(name: str) -> None:
+    form = "q8_256" if FORMATS[name].weights == 256 else "q8"
+    attrs = " {form='q8_256'}" if form == "q8_256" else ""
     assert_rewrites(quantize_activations, f"""
         %x = input f32[T,256]
         %w = weight {name}[48,256]
@@ -22,9 +24,31 @@ def test_quantises_what_a_block_format_multiplies(name: str) -> None:
         return %y""", f"""
         %x = input f32[T,256]
         %w = weight {name}[48,256]
+        %x.{form} = quantize %x{attrs}
+        %y = linear %x.{form}, %w
+        return %y""", rtol=0.02)  # fmt: skip  # 8 bits: each activation is off by at most 1/254 of the largest of its group
+
+
+def test_gives_each_weight_the_form_of_its_format() -> None:
+    assert_rewrites(quantize_activations, """
+        %x = input f32[T,256]
+        %k = weight q4_k[64,256]
+        %l = weight q6_k[64,256]
+        %v = weight q8_0[64,256]
+        %p = linear %x, %k
+        %q = linear %x, %v
+        %r = linear %x, %l
+        return %p, %q, %r""", """
+        %x = input f32[T,256]
+        %k = weight q4_k[64,256]
+        %l = weight q6_k[64,256]
+        %v = weight q8_0[64,256]
+        %x.q8_256 = quantize %x {form='q8_256'}
+        %p = linear %x.q8_256, %k
         %x.q8 = quantize %x
-        %y = linear %x.q8, %w
-        return %y""", rtol=0.02)  # fmt: skip  # 8 bits: each activation is off by at most 1/254 of the largest of its 32
+        %q = linear %x.q8, %v
+        %r = linear %x.q8_256, %l
+        return %p, %q, %r""", rtol=0.02)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DENSE)

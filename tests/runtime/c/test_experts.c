@@ -140,7 +140,7 @@ static void expected(const llmc_experts *e, int t, float *y) {
 }
 
 static llmc_q8 q8_of(size_t rows, int k) {
-  return (llmc_q8){exactly(rows * (size_t)k, 1), exactly(rows * (size_t)k / 32, sizeof(float)), exactly(rows * (size_t)k / 16, sizeof(int32_t))};
+  return (llmc_q8){exactly(rows * (size_t)k, 1), exactly(rows * (size_t)k / 32, sizeof(float)), exactly(rows * (size_t)k / 16, sizeof(int32_t)), 32};
 }
 
 static void free_q8(llmc_q8 q) {
