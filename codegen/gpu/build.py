@@ -25,8 +25,11 @@ Job = tuple[tuple[GpuKernelSpec, ...], Device, Path]
 
 
 def build(specs: Sequence[GpuKernelSpec], devices: Sequence[Device]) -> list[Path]:
-    """A cubin or code object with all of `specs` for each device, in order. Raises ToolchainError with the compiler's words."""
-    folder = debug.cache_dir() / "gpu"
+    """A cubin or code object with all of `specs` for each device, in order. Raises ToolchainError with the compiler's words.
+
+    Models with the same kernels, in whatever order they launch them, have the same code.
+    """
+    specs, folder = sorted(specs, key=lambda spec: spec.symbol), debug.cache_dir() / "gpu"
     jobs = [_job(specs, device, folder) for device in devices]
     missing = [job for job in jobs if not job[2].exists()]
     if missing:
