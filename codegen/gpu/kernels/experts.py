@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from llmc.codegen.gpu.kernels.linear import threads
 from llmc.codegen.gpu.spec import Launch
 from llmc.codegen.kernels.base import Param, params
 from llmc.ir.quant import Format
@@ -57,7 +58,7 @@ class GpuExpertLinear:
 
     @property
     def launch(self) -> Launch:
-        return Launch(("tiles", "token_tiles", "1"), 128)
+        return Launch(("tiles", "token_tiles", "1"), threads(self.p))
 
     def generate(self, device: "Device") -> "PrimFunc":
         from llmc.codegen.gpu.kernels import experts_tir

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from llmc.codegen.gpu.kernels.kv_append import page, stored
-from llmc.codegen.gpu.kernels.linear import WIDTHS
+from llmc.codegen.gpu.kernels.linear import WIDTHS, threads
 from llmc.codegen.gpu.spec import Launch
 from llmc.codegen.kernels.base import Param, params
 from llmc.codegen.kernels.kv_append import PAGE_TOKENS
@@ -92,7 +92,7 @@ class GpuHeadLinear:
 
     @property
     def launch(self) -> Launch:
-        return Launch(("heads * tiles", f"(n_tokens + {self.p - 1}) / {self.p}", "1"), 128)
+        return Launch(("heads * tiles", f"(n_tokens + {self.p - 1}) / {self.p}", "1"), threads(self.p))
 
     def generate(self, device: "Device") -> "PrimFunc":
         from llmc.codegen.gpu.kernels import latent_tir
