@@ -18,7 +18,11 @@ from tests.codegen.gpu import cubin
 MECHANISMS = ("gpt_oss", "deepseek_v2", "qwen3_next")  # experts with biases, latents, states: most kernels there are
 CODE_BYTES = 10 << 20  # of one architecture, at most
 SPILL = 16  # bytes of local memory in a thread: an address that ptxas keeps there for the sake of one more block
-CUDA = [name for name in DEVICES if name.startswith("cuda")]
+CUDA = [
+    pytest.param(name, marks=() if name in ("cuda:sm_80", "cuda:sm_90a") else pytest.mark.slow)
+    for name in DEVICES
+    if name.startswith("cuda")
+]
 needs_nvrtc = pytest.mark.skipif(
     build.missing("cuda") is not None, reason="CUDA's run-time compiler is not installed: llmc[cuda]"
 )

@@ -23,6 +23,7 @@ SPECS: list[GpuKernelSpec] = [
     GpuActivation("silu", True), GpuActivation("gelu", True), GpuEmbed(FORMATS["q6_k"]),
     *(GpuLinear(FORMATS[name], p, True) for name in ("q4_k", "q4_0", "q6_k", "q8_0", "f16", "mxfp4", "iq2_s") for p in (1, 8)),
 ]  # fmt: skip
+SPILL = 8  # bytes: an address that ptxas may keep in local memory for the sake of one more block; none on sm_90a
 ARCHITECTURES = [name for name in DEVICES if name.startswith("cuda")]
 
 
@@ -35,7 +36,9 @@ def test_cubins_hold_what_the_host_plan_launches(name: str) -> None:
     for spec in SPECS:
         kernel, sizes = found[spec.symbol], [8 if p.is_pointer else _SIZES[p.ctype] for p in spec.params]
         assert [size for _, (_, size) in sorted(kernel.parameters.items())] == sizes, spec.symbol
-        assert kernel.frame == 0, f"{spec.symbol} keeps {kernel.frame} bytes of a thread in local memory"
+        assert kernel.frame <= (0 if name == "cuda:sm_90a" else SPILL), (
+            f"{spec.symbol} keeps {kernel.frame} bytes of a thread in local memory"
+        )
         assert kernel.registers * spec.launch.threads <= 65536 // 2, f"{spec.symbol}: {kernel.registers} registers"
 
 
