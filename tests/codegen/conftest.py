@@ -5,6 +5,7 @@ several in `specs`, and a level `isa`) are built together on first use, so that 
 """
 
 import ctypes
+import fcntl
 import mmap
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ class Kernels:
     """Built kernels, one shared library per level and batch of specs."""
 
     def __init__(self, folder: Path, wanted: Iterable[tuple[KernelSpec, Isa]]) -> None:
+        """`folder` lies beside those of other processes of a test run: one builds at a time, the others find what it built."""
         self.folder = folder
         self.wanted = list(wanted)
         self.ready: dict[tuple[KernelSpec, str], Kernel] = {}
@@ -45,7 +47,9 @@ class Kernels:
     def _build(self, specs: list[KernelSpec], isa: Isa) -> None:
         new = [s for s in specs if (s, isa.name) not in self.ready]
         library = self.folder / f"{isa.name}-{len(self.ready)}.so"
-        objects = build_objects(new, isa)
+        with (self.folder.parents[1] / "kernels.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            objects = build_objects(new, isa)
         subprocess.run(["gcc", "-shared", "-o", library, *objects], check=True)
         loaded = ctypes.CDLL(str(library))
         for spec in new:

@@ -22,7 +22,7 @@ SPECS: list[KernelSpec] = [
     *Attention.variants(128, 4, "f16"), *Attention.variants(64, 7, "f16"), *Attention.variants(80, 1, "f32"),
     *Attention.variants(64, 2, "f16", True, True), *Attention.variants(64, 2, "f16", of_heads="slopes"),
     *(Norm(add, norm, f32, "q8_256") for add in (False, True) for norm in NORMS for f32 in (False, True)),
-    Norm(True, "rms", True, False), Norm(True, "", False, False), HeadNorm(128), HeadNorm(72), HeadNorm(72, "layer"),
+    Norm(True, "rms", True, ""), Norm(True, "", False, ""), HeadNorm(128), HeadNorm(72), HeadNorm(72, "layer"),
     RopeTable(), Rope(128, 128, "half"), Rope(80, 40, "interleaved"),
     KvAppend(128, "f16", 128, "half"), KvAppend(64, "f32"), KvAppend(128, "f32"),
     *(Activation(function, True, True, "q8") for function in FUNCTIONS if function != "xielu"),

@@ -31,7 +31,7 @@ from llmc.runtime import c_types
 from tests.e2e.reference import FORMATS, RECURRENT, Reference
 from tests.e2e.test_interpreter import weights
 
-TOLERANCE = 1e-3
+TOLERANCE = 2e-3  # elements are about 1; keys and values of a model in 8 bits are rounded to f16, 0.5e-3 each
 ALLOC = c.CFUNCTYPE(c.c_void_p, c.c_void_p, c.c_size_t, c.c_size_t)
 FREE = c.CFUNCTYPE(None, c.c_void_p, c.c_void_p)
 
